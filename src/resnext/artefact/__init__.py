@@ -1,0 +1,1 @@
+"""What is shipped: one verified file of weights and all that is needed to use them."""

@@ -1,0 +1,1 @@
+"""From untrusted image bytes to the pixels a network reads."""

@@ -1,0 +1,1 @@
+"""From an artefact and images to answers."""

@@ -1,0 +1,78 @@
+"""The base of every spec: a frozen value that validates itself and explains what is wrong with it."""
+
+import hashlib
+import json
+import tomllib
+from typing import Any, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class SpecError(ValueError):
+    """A field of a spec holds a value that it may not hold; the message names field, value and what is allowed."""
+
+
+class Spec(BaseModel):
+    """A frozen, keyword-only value, equal by content, that rejects unknown keys and converts to JSON and TOML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise SpecError(_sentence(error, type(self))) from None
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read a spec from TOML. Raises `SpecError` on bad syntax, an unknown key or an illegal value."""
+        try:
+            return cls(**tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"not valid TOML: {error}") from None
+
+    def to_toml(self) -> str:
+        """Write the spec as TOML; a field that is None is left out, and absent means None when it is read."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a spec from JSON. Raises `SpecError` on bad syntax, an unknown key or an illegal value."""
+        try:
+            fields = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise SpecError(f"not valid JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise SpecError(f"a {cls.__name__.lower()} is a JSON object, not {type(fields).__name__}")
+        return cls(**fields)
+
+    def to_json(self) -> str:
+        """Write the spec as canonical JSON: sorted keys, no white space."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated like any other value."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON: equal values have equal digests."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _sentence(error: ValidationError, owner: type[BaseModel]) -> str:
+    """Turn pydantic's report into one clause a problem: `field = value: what is wrong`."""
+    clauses = []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        cause = problem.get("ctx", {}).get("error")
+        if problem["type"] == "extra_forbidden":
+            clauses.append(f"unknown field {field!r}; the fields are {', '.join(owner.model_fields)}")
+        elif problem["type"] == "missing":
+            clauses.append(f"{field} is missing")
+        elif isinstance(cause, SpecError):
+            clauses.append(f"{field}: {cause}" if field else str(cause))
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            clauses.append(f"{field} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
+    return "; ".join(dict.fromkeys(clauses))
