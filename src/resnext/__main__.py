@@ -1,0 +1,27 @@
+"""`python -m resnext`, and the `resnext` command."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; turn what a user can mend into one sentence and a status.
+
+    Status 2: something given cannot be used. 1: the job failed. 130: interrupted. `RESNEXT_TRACEBACK=1` shows the
+    traceback instead.
+    """
+    from resnext.cli.app import app  # noqa: PLC0415 - keeps `import resnext.__main__` light
+
+    try:
+        app()
+    except (ValueError, ArithmeticError, OSError) as error:
+        if os.environ.get("RESNEXT_TRACEBACK"):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ValueError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What an artefact says of itself: all that is needed to use the weights, and who made them how."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from resnext.spec.architecture import Architecture
+from resnext.spec.preprocessing import Preprocessing
+from resnext.spec.value import Spec, SpecError
+
+
+class Measurement(Spec):
+    """One score of the weights in the file, and the protocol by which it was measured."""
+
+    split: str
+    protocol: str
+    num_images: Annotated[int, Field(ge=1)]
+    top1_error_percent: float
+    top5_error_percent: float | None = None
+    loss: float
+
+
+class Provenance(Spec):
+    """Which run made the weights: enough to make them again."""
+
+    recipe: str
+    recipe_digest: str
+    recipe_toml: str
+    data: str
+    data_digest: str
+    seed: int
+    epoch: int
+    command: str
+    device: str
+    versions: dict[str, str]
+    commit: str | None = None
+    created: str
+    wall_seconds: float
+
+
+class Manifest(Spec):
+    """The words that travel with the weights."""
+
+    format: Literal[1] = 1
+    architecture: Architecture
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    measurements: tuple[Measurement, ...] = ()
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _a_name_for_every_class(self) -> Self:
+        if len(self.class_names) != self.architecture.num_classes:
+            raise SpecError(
+                f"class_names = {len(self.class_names)} names: the network has {self.architecture.num_classes} classes"
+            )
+        return self

@@ -1,0 +1,37 @@
+"""Where commands print: results on standard output, everything else on standard error."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_WIDTH_OF_FILES = 110
+
+
+def results() -> Console:
+    """Return the console of results; where it is no terminal, lines do not depend on one's width."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
+
+
+def messages() -> Console:
+    """Return the console of messages and progress."""
+    return Console(width=None if sys.stderr.isatty() else _WIDTH_OF_FILES, stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(title: str, *columns: str) -> Table:
+    """Make a table whose columns are right-aligned but for the first."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="left" if number == 0 else "right", no_wrap=number > 0)
+    return made
+
+
+def percent(value: float | None) -> str:
+    """Print a percentage, or a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def thousands(value: Any) -> str:
+    """Print a whole number with its thousands set apart."""
+    return f"{value:,}"

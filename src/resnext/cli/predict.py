@@ -1,0 +1,103 @@
+"""`resnext predict`."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from resnext.imaging.decode import ImageError
+    from resnext.inference.classifier import Prediction
+
+    Row = tuple[str, Prediction | ImageError]
+
+_STANDARD_INPUT = "-"
+
+
+def predict(
+    artefact: Annotated[Path, typer.Argument(help="A .safetensors file that training wrote.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Images, folders or patterns; - reads a list of them from standard input.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes in each answer.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
+) -> None:
+    """Say what is on images. A bad image is a row with its error; the rest goes on, and the status is 1."""
+    from resnext.imaging.sources import image_paths
+    from resnext.inference.classifier import Prediction, load, predict_files
+
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    classifier = load(artefact, device)
+    rows = predict_files(classifier, image_paths(_named(sources)), top)
+    show = _print_json if as_json else _print_csv if as_csv else _print_lines
+    num_images = num_errors = 0
+    for row in show(rows):
+        num_images += 1
+        num_errors += not isinstance(row[1], Prediction)
+    if num_images == 0:
+        raise ValueError(f"no images in {', '.join(sources)}")
+    if num_errors:
+        raise typer.Exit(1)
+
+
+def _named(sources: Iterable[str]) -> Iterator[str]:
+    """Replace `-` by the lines of standard input."""
+    for source in sources:
+        if source == _STANDARD_INPUT:
+            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+        else:
+            yield source
+
+
+def _print_json(rows: "Iterable[Row]") -> "Iterator[Row]":
+    from resnext.inference.classifier import Prediction
+
+    for row in rows:
+        path, outcome = row
+        if isinstance(outcome, Prediction):
+            answers = [
+                {"label": label, "probability": probability}
+                for label, probability in zip(outcome.labels, outcome.probabilities, strict=True)
+            ]
+            print(json.dumps({"image": path, "predictions": answers}), flush=True)
+        else:
+            print(json.dumps({"image": path, "error": str(outcome)}), flush=True)
+        yield row
+
+
+def _print_csv(rows: "Iterable[Row]") -> "Iterator[Row]":
+    from resnext.inference.classifier import Prediction
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("image", "rank", "label", "probability", "error"))
+    for row in rows:
+        path, outcome = row
+        if isinstance(outcome, Prediction):
+            for rank, answer in enumerate(zip(outcome.labels, outcome.probabilities, strict=True), start=1):
+                writer.writerow((path, rank, *answer, ""))
+        else:
+            writer.writerow((path, "", "", "", str(outcome)))
+        yield row
+
+
+def _print_lines(rows: "Iterable[Row]") -> "Iterator[Row]":
+    from resnext.cli.console import results
+    from resnext.inference.classifier import Prediction
+
+    console = results()
+    for row in rows:
+        path, outcome = row
+        if isinstance(outcome, Prediction):
+            answers = zip(outcome.labels, outcome.probabilities, strict=True)
+            said = "  ".join(f"{label} {probability:.1%}" for label, probability in answers)
+            console.print(f"{path}  {said}", markup=False, soft_wrap=True)
+        else:
+            console.print(f"error: {outcome}", style="red", markup=False, soft_wrap=True)
+        yield row

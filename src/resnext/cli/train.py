@@ -1,0 +1,123 @@
+"""`resnext train`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from resnext.data.dataset import Data
+    from resnext.spec.resolve import Choice
+    from resnext.training.run import Result, Run
+
+_MOST_PROBLEMS = 20
+
+
+class Form(StrEnum):
+    """The three equivalent forms of the block."""
+
+    aggregated = "aggregated"
+    concatenated = "concatenated"
+    grouped = "grouped"
+
+
+class Precision(StrEnum):
+    """The types of numbers to train with."""
+
+    fp32 = "fp32"
+    fp64 = "fp64"
+
+
+def train(
+    data: Annotated[str, typer.Argument(help="digits, a folder of images, cifar10:ROOT or cifar100:ROOT.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file.")] = "quick",
+    model: Annotated[str | None, typer.Option(help="A network's name, such as resnext50_32x4d.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ if left out.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes weights, order and augmentation.")] = 0,
+    form: Annotated[Form, typer.Option(help="The form of the blocks; all compute the same.")] = Form.grouped,
+    precision: Annotated[Precision, typer.Option(help="The type of weights and activations.")] = Precision.fp32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=0, help="Threads that load images; one for each core, up to 8, if left out.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR where it is missing.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop where an image has a problem.")] = False,
+) -> None:
+    """Train a classifier on images; writes a run folder with the best and the last artefact."""
+    from resnext.cli.console import messages, results
+    from resnext.cli.interrupt import stop_request
+    from resnext.cli.progress import follow
+    from resnext.data.open import open_data
+    from resnext.spec.override import parse_overrides
+    from resnext.spec.recipe import read_recipe
+    from resnext.training.folder import RunFolder
+    from resnext.training.machine import Machine
+    from resnext.training.run import Run, Task, adapt, default_folder
+
+    overrides = parse_overrides(settings or [])
+    wanted = read_recipe(recipe, {**({"model": model} if model else {}), **overrides})
+    machine = Machine(device=device, num_threads=threads, precision=precision.value, form=form.value)
+    machine.torch_device()
+    opened = open_data(data, download=download, strict=strict)
+    resolved, choices = adapt(wanted, opened, machine)
+    task = Task(data=opened, recipe=resolved, seed=seed)
+    run = Run(task, RunFolder(out or default_folder(opened)), machine)
+    _print_start(messages(), run, choices)
+    with stop_request() as stop:
+        follow(run, stop, messages())
+        result = run.finish()
+    _print_result(results(), opened, result)
+    if stop.is_set():
+        raise typer.Exit(130)
+
+
+def _print_start(console: "Console", run: "Run", choices: tuple["Choice", ...]) -> None:
+    from resnext.spec.complexity import complexity
+
+    data, recipe = run.task.data, run.task.recipe
+    splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
+    console.print(f"{data.source}: {len(data.class_names)} classes, {splits}")
+    for problem in data.problems[:_MOST_PROBLEMS]:
+        console.print(f"  {problem}", markup=False)
+    if len(data.problems) > _MOST_PROBLEMS:
+        console.print(f"  and {len(data.problems) - _MOST_PROBLEMS} more, all in events.jsonl")
+    if choices:
+        console.print(f"Recipe {recipe.name} chose, and --set changes:")
+    for choice in choices:
+        console.print(f"  {choice.field} = {_shown(choice.value)}: {choice.why}", markup=False)
+    cost = complexity(recipe.network(), recipe.preprocessing().image_size)
+    console.print(
+        f"{recipe.network().name}: {cost.params / 1e6:.2f} M parameters, {cost.macs / 1e6:.1f} M multiply-accumulates"
+        f" an image; {run.task.horizon.num_steps:,} steps on {run.device}; writing {run.folder.path}"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _print_result(console: "Console", data: "Data", result: "Result") -> None:
+    from resnext.cli.console import percent
+
+    def line(title: str, measurement: Any) -> None:
+        if measurement is not None:
+            top5 = measurement.top5_error_percent
+            console.print(
+                f"{title}: top-1 error {percent(measurement.top1_error_percent)} %"
+                + (f", top-5 {percent(top5)} %" if top5 is not None else "")
+                + f", loss {measurement.loss:.4f}, on {measurement.num_images:,} {measurement.split} images"
+            )
+
+    chosen_on = "chosen on the test set, as the authors do" if data.selection == "test" else "chosen on validation"
+    line(f"best epoch {result.best_epoch} ({chosen_on})", result.best)
+    line(f"last epoch {result.num_epochs}", result.last)
+    line("best epoch, test scored once", result.test)
+    console.print(f"{result.artefact}", soft_wrap=True)

@@ -1,0 +1,101 @@
+"""`cifar10:ROOT` and `cifar100:ROOT`: the files that torchvision downloads and reads, without executing a pickle."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision import datasets
+from torchvision.datasets.utils import download_and_extract_archive
+
+from resnext.data.dataset import ArrayDataset, Data, DataError, digest_of
+
+_ADMITTED = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Where one of the two sets keeps what."""
+
+    archive: type[datasets.CIFAR10]
+    labels: bytes
+    class_names: str
+
+    def files(self, split: str) -> list[str]:
+        """Return the names of the files of a split."""
+        return [name for name, _ in (self.archive.train_list if split == "train" else self.archive.test_list)]
+
+
+_LAYOUTS = {
+    "cifar10": _Layout(archive=datasets.CIFAR10, labels=b"labels", class_names="label_names"),
+    "cifar100": _Layout(archive=datasets.CIFAR100, labels=b"fine_labels", class_names="fine_label_names"),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that admits numpy arrays and plain containers, and refuses everything that could execute."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ADMITTED:
+            return super().find_class(module, name)
+        raise DataError(f"the file asks for {module}.{name}, which a CIFAR batch does not need; it is not one")
+
+
+def open_cifar(kind: str, root: Path, *, download: bool = False) -> Data:
+    """Open CIFAR-10 or CIFAR-100 under `root`, as torchvision lays it out.
+
+    There is no validation split: as the authors do, the test set is scored each epoch and the best chosen on it.
+    Raises `DataError` where files are missing or damaged. `download` fetches them first where they are missing.
+    """
+    layout = _LAYOUTS[kind]
+    folder = root / layout.archive.base_folder
+    if download and not folder.is_dir():
+        download_and_extract_archive(
+            layout.archive.url, str(root), filename=layout.archive.filename, md5=layout.archive.tgz_md5
+        )
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist; give the folder that holds it, or --download to fetch it")
+    meta = _load(folder / layout.archive.meta["filename"], encoding="latin1")
+    splits = {split: _read_split(folder, layout, split) for split in ("train", "test")}
+    return Data(
+        source=kind,
+        class_names=tuple(meta[layout.class_names]),
+        splits=splits,
+        selection="test",
+        digest=digest_of(part for split in splits.values() for part in (split.pixels.tobytes(), bytes(split.labels))),
+    )
+
+
+def _read_split(folder: Path, layout: _Layout, split: str) -> ArrayDataset:
+    batches = [_load(folder / name, encoding="bytes") for name in layout.files(split)]
+    try:
+        planes = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
+        labels = [int(label) for batch in batches for label in batch[layout.labels]]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{folder}: the {split} files are not CIFAR batches ({error})") from None
+    if len(labels) != len(planes) or planes.dtype != np.uint8:
+        raise DataError(f"{folder}: {len(planes)} images of type {planes.dtype} but {len(labels)} labels in {split}")
+    pixels = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+    return ArrayDataset(f"{folder.name}/{split}", pixels, labels)
+
+
+def _load(path: Path, encoding: str) -> dict[Any, Any]:
+    try:
+        with path.open("rb") as file:
+            content = _ArrayUnpickler(file, encoding=encoding).load()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; unpack the archive again") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except Exception as error:  # damaged pickles raise almost anything
+        raise DataError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}, not a CIFAR batch")
+    return content

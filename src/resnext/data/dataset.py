@@ -1,0 +1,82 @@
+"""What a data set is to everything above: labelled images by index, split, with class names and a content digest."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class DataError(ValueError):
+    """A data set that cannot be used as asked; the message says what is wrong and what to do."""
+
+
+class Dataset(Protocol):
+    """Labelled images by index."""
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """The class of every image, known without decoding one."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return what messages call an image."""
+        ...
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image as RGB. Raises `ImageError` where it cannot be read or decoded."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set as opened: its splits (`train`, and `val` or `test` or both), and what was noticed on the way.
+
+    `selection` is the split on which the best epoch is chosen. `problems` has a line for everything that is wrong
+    with the images and was worked around. `has_own_splits` says whether the splits came with the data, and
+    `is_mirrored_alike` whether a mirrored image keeps its class.
+    """
+
+    source: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Dataset]
+    digest: str
+    selection: str = "val"
+    problems: tuple[str, ...] = ()
+    has_own_splits: bool = True
+    is_mirrored_alike: bool = True
+
+    def split(self, name: str) -> Dataset:
+        """Return a split by name. Raises `DataError` where the data has none of that name."""
+        if name not in self.splits:
+            raise DataError(f"{self.source} has no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+@dataclass(frozen=True)
+class ArrayDataset:
+    """Images held in memory, (images, height, width) grey or (images, height, width, 3) RGB, as bytes."""
+
+    source: str
+    pixels: NDArray[np.uint8]
+    labels: Sequence[int]
+
+    def name(self, index: int) -> str:
+        """Return the source and the position of an image."""
+        return f"{self.source}[{index}]"
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image as RGB."""
+        return Image.fromarray(self.pixels[index]).convert("RGB")
+
+
+def digest_of(parts: Iterable[str | bytes]) -> str:
+    """Return the SHA-256 of a sequence of parts, each delimited by its length."""
+    total = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        total.update(len(content).to_bytes(8, "big") + content)
+    return total.hexdigest()

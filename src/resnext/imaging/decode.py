@@ -1,0 +1,90 @@
+"""From untrusted bytes to an RGB image, within limits that are checked before anything is decoded."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+MAX_FILE_BYTES = 256 * 2**20
+MAX_PIXELS = 89_000_000
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BACKGROUND = (255, 255, 255, 255)
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says why."""
+
+
+def read(path: Path) -> bytes:
+    """Read an image file. Raises `ImageError` where it is missing, unreadable, empty or above `MAX_FILE_BYTES`."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ImageError(f"the file has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from None
+    if not content:
+        raise ImageError("the file is empty")
+    return content
+
+
+def decode(content: bytes) -> Image.Image:
+    """Decode an encoded image (see `FORMATS`) to RGB, upright, its first frame where it has several.
+
+    EXIF orientation is applied; transparency is laid on white; 16-bit grey is scaled to 8 bits.
+    Raises `ImageError` where the bytes are no image, are damaged, or hold more than `MAX_PIXELS`.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _check_size(image)
+            image.load()
+            return to_rgb(_upright(image))
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"the image has more than the {MAX_PIXELS} pixels allowed") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"not an image in one of the formats {', '.join(FORMATS)}") from None
+    except Exception as error:  # decoders of damaged files raise almost anything
+        raise ImageError(f"damaged image: {error}") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB. Raises `ImageError` on floating-point pixels, whose range is unknown."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).clip(0, 2**16 - 1) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"the image is {image.width}x{image.height}, more than the {MAX_PIXELS} pixels allowed")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block does not make the picture unusable
+        return image
+    return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image

@@ -1,0 +1,23 @@
+"""From what a user names, files, folders and patterns, to the paths of single images."""
+
+from collections.abc import Iterable, Iterator
+from glob import glob, has_magic
+from pathlib import Path
+
+from resnext.imaging.decode import SUFFIXES
+
+
+def image_paths(sources: Iterable[str]) -> Iterator[str]:
+    """Yield the path of every image that the sources name, in order.
+
+    A folder stands for the image files anywhere below it, a pattern for what it matches; anything else is yielded
+    as it is, so that a missing file is met, and named, where it is read.
+    """
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            yield from sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        elif has_magic(source) and not path.exists():
+            yield from sorted(glob(source, recursive=True)) or [source]  # noqa: PTH207 - may be absolute
+        else:
+            yield source

@@ -1,0 +1,149 @@
+"""A classifier: a network, how it sees images, and what its classes are called."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from resnext.artefact.manifest import Manifest
+from resnext.artefact.store import load_artefact
+from resnext.imaging.decode import ImageError, decode, read, to_rgb
+from resnext.imaging.transform import central_crop, normalise, stack
+from resnext.model.device import pick_device
+from resnext.model.network import Network
+from resnext.spec.preprocessing import Preprocessing
+
+ImageInput = str | Path | bytes | Image.Image | NDArray[np.uint8]
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable classes, best first, and their probabilities."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class."""
+        return self.probabilities[0]
+
+
+class Classifier:
+    """Turns images into class names; made by `resnext.load`."""
+
+    def __init__(self, network: Network, manifest: Manifest, device: torch.device) -> None:
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.manifest = manifest
+        self.device = device
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits."""
+        return self.manifest.class_names
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared for the network."""
+        return self.manifest.preprocessing
+
+    def predict(self, images: ImageInput | Iterable[ImageInput], top: int = 5) -> list[Prediction]:
+        """Classify images: paths, encoded bytes, PIL images, or numpy arrays of bytes (height, width[, 3]).
+
+        `top` is the number of classes in each answer, at most all of them. Raises `ImageError`, which names the
+        image, where one cannot be used, and `ValueError` on a `top` below 1.
+        """
+        if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
+            images = [images]
+        remaining = iter(images)
+        predictions: list[Prediction] = []
+        while batch := list(islice(remaining, BATCH_SIZE)):
+            predictions.extend(self.predict_prepared([self.prepare(image) for image in batch], top))
+        return predictions
+
+    def prepare(self, image: ImageInput) -> Image.Image:
+        """Decode an image and cut it to the network's input. Raises `ImageError`, naming the image."""
+        try:
+            return central_crop(_as_rgb(image), self.preprocessing)
+        except ImageError as error:
+            name = image if isinstance(image, str | Path) else f"an image given as {type(image).__name__}"
+            raise ImageError(f"{name}: {error}") from None
+
+    def predict_prepared(self, images: Sequence[Image.Image], top: int = 5) -> list[Prediction]:
+        """Classify a batch of images that `prepare` has cut to the network's input."""
+        if top < 1:
+            raise ValueError(f"top = {top}: at least 1 class is needed")
+        scores = self.logits(stack(list(images))).softmax(dim=1).cpu()
+        probabilities, classes = scores.topk(min(top, len(self.class_names)), dim=1)
+        return [
+            Prediction(tuple(self.class_names[i] for i in row), tuple(values))
+            for row, values in zip(classes.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return logits (batch, classes) of bytes (batch, 3, size, size), cut to the network's input."""
+        return self.network(normalise(pixels.to(self.device), self.preprocessing))  # type: ignore[no-any-return]
+
+
+def load(path: str | Path, device: str = "auto") -> Classifier:
+    """Load an artefact as a classifier, on a GPU where there is one unless `device` says otherwise.
+
+    Raises `ArtefactError`, a `ValueError`, where the file is not a whole artefact, and `ValueError` on a bad device.
+    """
+    network, manifest = load_artefact(Path(path))
+    return Classifier(network, manifest, pick_device(device))
+
+
+def predict_files(
+    classifier: Classifier, paths: Iterable[str], top: int = 5
+) -> Iterator[tuple[str, Prediction | ImageError]]:
+    """Yield each path with its prediction, or with the error that its image gave; one bad image stops nothing."""
+    remaining = iter(paths)
+    while batch := list(islice(remaining, BATCH_SIZE)):
+        prepared = {path: _prepared_or_error(classifier, path) for path in batch}
+        images = {path: image for path, image in prepared.items() if isinstance(image, Image.Image)}
+        answers = (
+            dict(zip(images, classifier.predict_prepared(list(images.values()), top), strict=True)) if images else {}
+        )
+        for path in batch:
+            outcome = prepared[path]
+            yield path, outcome if isinstance(outcome, ImageError) else answers[path]
+
+
+def _prepared_or_error(classifier: Classifier, path: str) -> Image.Image | ImageError:
+    try:
+        return classifier.prepare(path)
+    except ImageError as error:
+        return error
+
+
+def _as_rgb(image: ImageInput) -> Image.Image:
+    match image:
+        case str() | Path():
+            return decode(read(Path(image)))
+        case bytes():
+            return decode(image)
+        case Image.Image():
+            return to_rgb(image)
+        case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] == (3,)):
+            return Image.fromarray(image).convert("RGB")
+        case np.ndarray():
+            raise ImageError(
+                f"an array of {image.dtype} {image.shape}: allowed are bytes (uint8) of shape (height, width, 3) or"
+                " (height, width)"
+            )
+    raise ImageError("allowed are a path, encoded bytes, a PIL image or a numpy array")

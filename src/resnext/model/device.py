@@ -1,0 +1,19 @@
+"""Where a network computes."""
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of a name: `auto` (a GPU where there is one, else the CPU), `cpu`, `cuda`, `cuda:N`, `mps`.
+
+    Raises `ValueError` where the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device = {name!r}: cannot be used here ({reason}); 'auto' and 'cpu' can") from None
+    return device

@@ -1,0 +1,182 @@
+"""What a training run is: everything that may change its accuracy, and nothing else.
+
+A recipe may say `"auto"` where it should adapt to the data; `resolve` in `resnext.spec.resolve` replaces that by a
+choice, and only a resolved recipe is digested. Device, threads, paths and the seed are not part of it.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from resnext.spec.architecture import Architecture, architecture
+from resnext.spec.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Colour,
+    Interpolation,
+    PositiveColour,
+    Preprocessing,
+    Side,
+)
+from resnext.spec.value import Spec, SpecError
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ImageRecipe(Spec):
+    """The network's input: `size` pixels square, cut from an image whose shorter side is size / `crop_fraction`."""
+
+    size: Side | Auto = AUTO
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    interpolation: Interpolation = "bicubic"
+    mean: Colour = IMAGENET_MEAN
+    std: PositiveColour = IMAGENET_STD
+
+
+class Augmentation(Spec):
+    """How training images are varied: by a crop and a flip.
+
+    `random_resized` crops at least `min_area` of the image; `shift` moves it by up to `max_shift` pixels.
+    """
+
+    crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.35
+    max_shift: Annotated[int, Field(ge=0, le=512)] = 4
+    flip: bool | Auto = AUTO
+
+
+class Optimiser(Spec):
+    """SGD with momentum; the rate belongs to the whole batch, the decay to weights or to all parameters."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = True
+    weight_decay: NonNegative = 1e-4
+    decays: Literal["all", "weights"] = "all"
+
+
+class Schedule(Spec):
+    """The learning rate over a run: linear warm-up, then a cosine to zero or a drop by `factor` after milestones.
+
+    `warmup_epochs` may be a fraction; `milestones` are the epochs, counted from 1, after whose end the rate drops.
+    """
+
+    kind: Literal["cosine", "step"] = "cosine"
+    warmup_epochs: NonNegative = 0.0
+    milestones: tuple[Count, ...] = ()
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class Recipe(Spec):
+    """A training run: a network, how it sees images, how it is optimised and for how long.
+
+    `model` is a name of the grammar of `resnext.architecture`; `architecture` holds what differs from that name.
+    """
+
+    name: str
+    model: str = AUTO
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    epochs: Count | Auto = AUTO
+    batch_size: Count | Auto = AUTO
+    label_smoothing: Fraction = 0.0
+    image: ImageRecipe = ImageRecipe()
+    augmentation: Augmentation = Augmentation()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_departures(cls, departures: dict[str, Any]) -> dict[str, Any]:
+        for key in departures:
+            if key not in Architecture.model_fields:
+                raise SpecError(f"unknown field {key!r}; the fields are {', '.join(Architecture.model_fields)}")
+        return departures
+
+    @model_validator(mode="after")
+    def _the_network_exists(self) -> Self:
+        if self.model != AUTO:
+            self.network()
+        return self
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether nothing is left to choose."""
+        fields = (self.model, self.epochs, self.batch_size, self.image.size, self.augmentation.crop)
+        return AUTO not in (*fields, self.augmentation.flip)
+
+    def network(self) -> Architecture:
+        """Return the architecture. Raises `SpecError` while the model is still to be chosen."""
+        if self.model == AUTO:
+            raise SpecError("model = 'auto': no network is chosen yet; resolve the recipe with the facts of the data")
+        return architecture(self.model, **self.architecture)
+
+    def preprocessing(self) -> Preprocessing:
+        """Return how images are seen at evaluation. Raises `SpecError` while the size is still to be chosen."""
+        if self.image.size == AUTO:
+            raise SpecError("image.size = 'auto': no size is chosen yet; resolve the recipe with the facts of the data")
+        return Preprocessing(
+            image_size=self.image.size,
+            resize_size=round(self.image.size / self.image.crop_fraction),
+            interpolation=self.image.interpolation,
+            mean=self.image.mean,
+            std=self.image.std,
+        )
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything but the name. Raises `SpecError` while something is left to choose."""
+        if not self.is_resolved:
+            raise SpecError(f"recipe {self.name!r} still has fields that say 'auto'; only a resolved one has a digest")
+        return Spec.digest(self.replace(name=""))
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _packaged().iterdir() if path.name.endswith(".toml"))
+
+
+def read_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe by name or from a TOML file, with `overrides` put over its (nested) fields.
+
+    Raises `SpecError` where there is no such recipe, the TOML is broken or a field is unknown or illegal.
+    """
+    try:
+        fields = tomllib.loads(_recipe_text(name_or_path))
+        return Recipe(**_merged(fields, overrides or {}))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"recipe {name_or_path}: not valid TOML: {error}") from None
+    except SpecError as error:
+        raise SpecError(f"recipe {name_or_path}: {error}") from None
+
+
+def _recipe_text(name_or_path: str) -> str:
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".toml":
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"cannot be read: {error}") from None
+    if name_or_path not in recipe_names():
+        raise SpecError(f"there is none of that name; there are {', '.join(recipe_names())}, or give a .toml file")
+    return (_packaged() / f"{name_or_path}.toml").read_text(encoding="utf-8")
+
+
+def _packaged() -> Traversable:
+    return resources.files("resnext.spec") / "recipes"
+
+
+def _merged(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(fields)
+    for key, value in overrides.items():
+        is_table = isinstance(value, Mapping) and isinstance(result.get(key, {}), Mapping)
+        result[key] = _merged(result.get(key, {}), value) if is_table else value
+    return result
