@@ -8,40 +8,64 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnext.artefact.adapters import export_weights, load_weights
-    from resnext.model.forms import build, convert
+    from resnext.data.loader import evaluation_batches
+    from resnext.data.open import open_data
+    from resnext.evaluation.evaluate import evaluate
+    from resnext.inference.classifier import Classifier, Prediction, load
+    from resnext.model.forms import build, convert, convert_tensors
     from resnext.spec.architecture import Architecture, architecture
     from resnext.spec.complexity import complexity, solve_width
-
-_FACE = {
-    "Architecture": "resnext.spec.architecture",
-    "architecture": "resnext.spec.architecture",
-    "build": "resnext.model.forms",
-    "complexity": "resnext.spec.complexity",
-    "convert": "resnext.model.forms",
-    "export_weights": "resnext.artefact.adapters",
-    "load_weights": "resnext.artefact.adapters",
-    "solve_width": "resnext.spec.complexity",
-}
+    from resnext.training.machine import Machine
+    from resnext.training.run import train
 
 __all__ = [
     "Architecture",
+    "Classifier",
+    "Machine",
+    "Prediction",
     "architecture",
     "build",
     "complexity",
     "convert",
+    "convert_tensors",
+    "evaluate",
+    "evaluation_batches",
     "export_weights",
+    "load",
     "load_weights",
+    "open_data",
     "solve_width",
+    "train",
 ]
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "Architecture": "resnext.spec.architecture",
+    "Classifier": "resnext.inference.classifier",
+    "Machine": "resnext.training.machine",
+    "Prediction": "resnext.inference.classifier",
+    "architecture": "resnext.spec.architecture",
+    "build": "resnext.model.forms",
+    "complexity": "resnext.spec.complexity",
+    "convert": "resnext.model.forms",
+    "convert_tensors": "resnext.model.forms",
+    "evaluate": "resnext.evaluation.evaluate",
+    "evaluation_batches": "resnext.data.loader",
+    "export_weights": "resnext.artefact.adapters",
+    "load": "resnext.inference.classifier",
+    "load_weights": "resnext.artefact.adapters",
+    "open_data": "resnext.data.open",
+    "solve_width": "resnext.spec.complexity",
+    "train": "resnext.training.run",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _FACE:
+    if name not in _HOMES:
         raise AttributeError(f"module 'resnext' has no attribute {name!r}")
-    return getattr(import_module(_FACE[name]), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_FACE])
+    return sorted([*globals(), *_HOMES])

@@ -2,10 +2,11 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from resnext.cli.options import ArtefactArgument, DataArgument, DeviceOption, StrictOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +21,8 @@ _MOST_CONFUSED = 25
 
 
 def evaluate(
-    artefact: Annotated[Path, typer.Argument(help="A .safetensors file that training wrote.")],
-    data: Annotated[str, typer.Argument(help="digits, a folder of images, cifar10:ROOT or cifar100:ROOT.")],
+    artefact: ArtefactArgument,
+    data: DataArgument,
     split: Annotated[
         str | None,
         typer.Option(
@@ -30,9 +31,9 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; changes no score.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop where an image has a problem.")] = False,
+    strict: StrictOption = False,
 ) -> None:
     """Score an artefact on a data set: errors, loss, every class, and what is taken for what."""
     from resnext.cli.console import messages

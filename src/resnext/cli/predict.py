@@ -4,10 +4,11 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from resnext.cli.options import ArtefactArgument, DeviceOption
 
 if TYPE_CHECKING:
     from resnext.imaging.decode import ImageError
@@ -19,12 +20,12 @@ _STANDARD_INPUT = "-"
 
 
 def predict(
-    artefact: Annotated[Path, typer.Argument(help="A .safetensors file that training wrote.")],
+    artefact: ArtefactArgument,
     sources: Annotated[
         list[str], typer.Argument(help="Images, folders or patterns; - reads a list of them from standard input.")
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes in each answer.")] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
 ) -> None:

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnext.cli.options import DataArgument, DeviceOption, DownloadOption, StrictOption, ThreadsOption
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from resnext.data.dataset import Data
     from resnext.spec.resolve import Choice
+    from resnext.training.machine import Machine
     from resnext.training.run import Result, Run
+    from resnext.training.task import Task
 
 _MOST_PROBLEMS = 20
 
@@ -31,48 +35,62 @@ class Precision(StrEnum):
     fp64 = "fp64"
 
 
+RecipeOption = Annotated[str, typer.Option(help="A recipe's name, or a TOML file.")]
+ModelOption = Annotated[str | None, typer.Option(help="A network's name, such as resnext50_32x4d.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
+]
+OutOption = Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ if left out.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Fixes weights, order and augmentation.")]
+FormOption = Annotated[Form, typer.Option(help="The form of the blocks; all compute the same.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="The type of weights and activations.")]
+
+
 def train(
-    data: Annotated[str, typer.Argument(help="digits, a folder of images, cifar10:ROOT or cifar100:ROOT.")],
-    recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file.")] = "quick",
-    model: Annotated[str | None, typer.Option(help="A network's name, such as resnext50_32x4d.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ if left out.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes weights, order and augmentation.")] = 0,
-    form: Annotated[Form, typer.Option(help="The form of the blocks; all compute the same.")] = Form.grouped,
-    precision: Annotated[Precision, typer.Option(help="The type of weights and activations.")] = Precision.fp32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=0, help="Threads that load images; one for each core, up to 8, if left out.")
-    ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch CIFAR where it is missing.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop where an image has a problem.")] = False,
+    data: DataArgument,
+    recipe: RecipeOption = "quick",
+    model: ModelOption = None,
+    settings: SetOption = None,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    form: FormOption = Form.grouped,
+    precision: PrecisionOption = Precision.fp32,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    download: DownloadOption = False,
+    strict: StrictOption = False,
 ) -> None:
     """Train a classifier on images; writes a run folder with the best and the last artefact."""
-    from resnext.cli.console import messages, results
-    from resnext.cli.interrupt import stop_request
-    from resnext.cli.progress import follow
     from resnext.data.open import open_data
     from resnext.spec.override import parse_overrides
     from resnext.spec.recipe import read_recipe
-    from resnext.training.folder import RunFolder
     from resnext.training.machine import Machine
-    from resnext.training.run import Run, Task, adapt, default_folder
+    from resnext.training.task import Task, adapt
 
-    overrides = parse_overrides(settings or [])
-    wanted = read_recipe(recipe, {**({"model": model} if model else {}), **overrides})
+    overrides = {**({"model": model} if model else {}), **parse_overrides(settings or [])}
+    wanted = read_recipe(recipe, overrides)
     machine = Machine(device=device, num_threads=threads, precision=precision.value, form=form.value)
     machine.torch_device()
     opened = open_data(data, download=download, strict=strict)
     resolved, choices = adapt(wanted, opened, machine)
-    task = Task(data=opened, recipe=resolved, seed=seed)
-    run = Run(task, RunFolder(out or default_folder(opened)), machine)
+    _carry_out(Task(data=opened, recipe=resolved, seed=seed), out, (machine, choices))
+
+
+def _carry_out(task: "Task", out: Path | None, given: "tuple[Machine, tuple[Choice, ...]]") -> None:
+    """Run a task in sight of the user; a first Ctrl-C keeps what was learnt and ends with status 130."""
+    from resnext.cli.console import messages, results
+    from resnext.cli.interrupt import stop_request
+    from resnext.cli.progress import follow
+    from resnext.training.folder import RunFolder
+    from resnext.training.run import Run, default_folder
+
+    machine, choices = given
+    run = Run(task, RunFolder(out or default_folder(task.data)), machine)
     _print_start(messages(), run, choices)
     with stop_request() as stop:
         follow(run, stop, messages())
         result = run.finish()
-    _print_result(results(), opened, result)
+    _print_result(results(), task.data, result)
     if stop.is_set():
         raise typer.Exit(130)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,9 +28,18 @@ from resnext.spec.value import Spec, SpecError
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 
+T = TypeVar("T")
+
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def chosen(value: T | Auto) -> T:
+    """Return the value of a field of a resolved recipe. Raises `SpecError` where it is still to be chosen."""
+    if value == AUTO:
+        raise SpecError("a field still says 'auto'; resolve the recipe with the facts of the data first")
+    return value
 
 
 class ImageRecipe(Spec):
@@ -58,7 +67,7 @@ class Augmentation(Spec):
 class Optimiser(Spec):
     """SGD with momentum; the rate belongs to the whole batch, the decay to weights or to all parameters."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0)] | Auto = AUTO
     momentum: Fraction = 0.9
     nesterov: bool = True
     weight_decay: NonNegative = 1e-4
@@ -111,22 +120,19 @@ class Recipe(Spec):
     @property
     def is_resolved(self) -> bool:
         """Whether nothing is left to choose."""
-        fields = (self.model, self.epochs, self.batch_size, self.image.size, self.augmentation.crop)
-        return AUTO not in (*fields, self.augmentation.flip)
+        open_fields = (self.model, self.epochs, self.batch_size, self.image.size, self.optimiser.learning_rate)
+        return AUTO not in (*open_fields, self.augmentation.crop, self.augmentation.flip)
 
     def network(self) -> Architecture:
         """Return the architecture. Raises `SpecError` while the model is still to be chosen."""
-        if self.model == AUTO:
-            raise SpecError("model = 'auto': no network is chosen yet; resolve the recipe with the facts of the data")
-        return architecture(self.model, **self.architecture)
+        return architecture(chosen(self.model), **self.architecture)
 
     def preprocessing(self) -> Preprocessing:
         """Return how images are seen at evaluation. Raises `SpecError` while the size is still to be chosen."""
-        if self.image.size == AUTO:
-            raise SpecError("image.size = 'auto': no size is chosen yet; resolve the recipe with the facts of the data")
+        size = chosen(self.image.size)
         return Preprocessing(
-            image_size=self.image.size,
-            resize_size=round(self.image.size / self.image.crop_fraction),
+            image_size=size,
+            resize_size=round(size / self.image.crop_fraction),
             interpolation=self.image.interpolation,
             mean=self.image.mean,
             std=self.image.std,

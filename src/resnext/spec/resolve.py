@@ -7,11 +7,18 @@ from typing import Any
 from resnext.spec.recipe import AUTO, Recipe
 
 MAX_IMAGE_SIZE = 224
+CIFAR_IMAGE_SIZE = 32
+
+_CPU_IMAGE_SIZE = 64
+_LARGE_SET = 10_000
+_RATE_PER_IMAGE = 0.1 / 128
+_REFERENCE_IMAGES, _REFERENCE_EPOCHS, _EPOCHS_EXPONENT = 1_500, 40, 0.28
+_MIN_STEPS_PER_EPOCH = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a recipe adapts to; sizes are medians of the shorter side in pixels."""
+    """What a recipe adapts to: counts of the training split, and the median shorter side of its images in pixels."""
 
     num_images: int
     num_classes: int
@@ -33,7 +40,7 @@ class Choice:
 def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
     """Replace every "auto" of a recipe, give the network the data's classes, and say what was chosen and why."""
     choices: list[Choice] = []
-    for choose in (_image_size, _model, _batch_size, _epochs, _crop, _flip):
+    for choose in (_image_size, _model, _batch_size, _learning_rate, _epochs, _crop, _flip):
         for choice in choose(recipe, facts):
             recipe = _with(recipe, choice)
             choices.append(choice)
@@ -52,42 +59,73 @@ def _image_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.image.size != AUTO:
         return
     side = facts.shorter_side
-    if side <= 32:
-        yield Choice("image.size", 32, f"the images are {side} pixels or so on their shorter side")
+    if side < CIFAR_IMAGE_SIZE // 2:
+        yield Choice("image.size", CIFAR_IMAGE_SIZE // 2, f"the images are tiny, {side} pixels on the shorter side")
+    elif side <= 1.5 * CIFAR_IMAGE_SIZE:
+        yield Choice("image.size", CIFAR_IMAGE_SIZE, f"the images have about {side} pixels on the shorter side")
     elif facts.has_gpu:
-        size = min(MAX_IMAGE_SIZE, 32 * max(1, side // 32))
-        yield Choice("image.size", size, f"the images have {side} pixels on their shorter side, and there is a GPU")
+        size = min(MAX_IMAGE_SIZE, side // 32 * 32)
+        yield Choice("image.size", size, f"the images have about {side} pixels on the shorter side")
     else:
-        size = min(64, 32 * max(1, side // 32))
-        yield Choice("image.size", size, f"{side} pixels are there, and training is on {facts.num_cores} cores")
+        why = f"what {_cores(facts)} can train on in minutes, of about {side} pixels on the shorter side"
+        yield Choice("image.size", min(_CPU_IMAGE_SIZE, side // 32 * 32), why)
 
 
 def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.model != AUTO:
         return
-    yield Choice("model", "resnext20_8x4d", "TODO")
-    yield Choice("architecture", {"base_channels": 32, **recipe.architecture}, "TODO")
+    is_small = recipe.image.size != AUTO and recipe.image.size <= 1.5 * CIFAR_IMAGE_SIZE
+    kind = "a CIFAR net for small images" if is_small else "an ImageNet net for larger images"
+    if facts.has_gpu:
+        model = "resnext29_8x16d" if is_small else "resnext50_32x4d"
+        yield Choice("model", model, f"{kind}, at a size for one GPU")
+        return
+    yield Choice("model", "resnext11_8x4d" if is_small else "resnext26_8x4d", f"{kind}, at a size for {_cores(facts)}")
+    if "base_channels" not in recipe.architecture:
+        yield Choice("architecture.base_channels", 32, "half the paper's, for the same reason")
 
 
 def _batch_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.batch_size != AUTO:
         return
-    yield Choice("batch_size", 64, "TODO")
+    largest = 128 if facts.num_images >= _LARGE_SET else 64
+    size = largest
+    while size > 8 and facts.num_images // size < _MIN_STEPS_PER_EPOCH:
+        size //= 2
+    yield Choice(
+        "batch_size", size, f"{max(1, facts.num_images // size)} steps an epoch from {facts.num_images} images"
+    )
+
+
+def _learning_rate(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.optimiser.learning_rate != AUTO or recipe.batch_size == AUTO:
+        return
+    rate = recipe.batch_size * _RATE_PER_IMAGE
+    yield Choice("optimiser.learning_rate", rate, "0.1 for 128 images a step, in proportion")
 
 
 def _epochs(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.epochs != AUTO:
         return
-    yield Choice("epochs", 30, "TODO")
+    scale = (_REFERENCE_IMAGES / facts.num_images) ** _EPOCHS_EXPONENT
+    epochs = min(100, max(8, round(_REFERENCE_EPOCHS * scale)))
+    yield Choice("epochs", epochs, f"{epochs * facts.num_images:,} images seen in all; fewer images, more epochs")
 
 
 def _crop(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.augmentation.crop != AUTO:
         return
-    yield Choice("augmentation.crop", "random_resized", "TODO")
+    if facts.shorter_side == recipe.image.size:
+        yield Choice("augmentation.crop", "shift", "the images already have the network's size")
+    else:
+        yield Choice("augmentation.crop", "random_resized", "the images are resized in any case")
 
 
 def _flip(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.augmentation.flip == AUTO:
         why = "a mirrored image keeps its class" if facts.is_mirrored_alike else "a mirrored image is another class"
         yield Choice("augmentation.flip", facts.is_mirrored_alike, why)
+
+
+def _cores(facts: Facts) -> str:
+    return "one core" if facts.num_cores == 1 else f"{facts.num_cores} cores"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resnext.data.loader import Batch
 from resnext.evaluation.metrics import Counts, Scores
-from resnext.spec.recipe import Recipe
+from resnext.spec.recipe import Recipe, chosen
 from resnext.training.schedule import Horizon, learning_rate
 from resnext.training.state import TrainingState
 
@@ -105,7 +105,7 @@ def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
 
 def _step(state: TrainingState, course: Course, batch: Batch, waited: float) -> tuple[StepReport, Counts]:
     recipe = course.recipe
-    rate = learning_rate(recipe.schedule, recipe.optimiser.learning_rate, course.horizon, state.step + 1)
+    rate = learning_rate(recipe.schedule, chosen(recipe.optimiser.learning_rate), course.horizon, state.step + 1)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     images = course.prepare(batch.pixels)

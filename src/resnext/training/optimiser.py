@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from resnext.spec.recipe import Optimiser
+from resnext.spec.recipe import Optimiser, chosen
 
 
 def decay_of(network: nn.Module, optimiser: Optimiser) -> dict[str, float]:
@@ -24,7 +24,7 @@ def make_optimiser(network: nn.Module, optimiser: Optimiser) -> torch.optim.SGD:
         groups.setdefault(decay, []).append(network.get_parameter(name))
     return torch.optim.SGD(
         [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()],
-        lr=optimiser.learning_rate,
+        lr=chosen(optimiser.learning_rate),
         momentum=optimiser.momentum,
         nesterov=optimiser.nesterov and optimiser.momentum > 0,
     )

@@ -3,18 +3,16 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from resnext.artefact.manifest import Manifest, Measurement, Provenance
+from resnext.artefact.manifest import Manifest, Measurement
 from resnext.artefact.store import load_artefact
 from resnext.data.augment import augmenter
-from resnext.data.dataset import Data, DataError
-from resnext.data.facts import shorter_side
+from resnext.data.dataset import Data
 from resnext.data.loader import Batch, Loading, evaluation_batches, training_batches
 from resnext.data.open import open_data
 from resnext.evaluation.evaluate import evaluate
@@ -22,40 +20,15 @@ from resnext.evaluation.metrics import Scores
 from resnext.imaging.transform import normalise
 from resnext.model.forms import build
 from resnext.model.network import Network
-from resnext.spec.preprocessing import Preprocessing
-from resnext.spec.recipe import Recipe, read_recipe
-from resnext.spec.resolve import Choice, Facts, resolve
+from resnext.spec.recipe import chosen, read_recipe
 from resnext.training.folder import RunFolder, free_path
 from resnext.training.loop import Course, EpochReport, NonFiniteLossError, Report, epochs
-from resnext.training.machine import Machine, num_cores
+from resnext.training.machine import Machine
 from resnext.training.optimiser import make_optimiser
 from resnext.training.provenance import command, commit, versions
-from resnext.training.schedule import Horizon
+from resnext.training.record import make_manifest, measure
 from resnext.training.state import TrainingState
-
-_MIN_TRAINING_IMAGES = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is to be learnt: opened data, a resolved recipe and a seed. Raises `DataError` on too few images."""
-
-    data: Data
-    recipe: Recipe
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        num_images = len(self.data.split("train").labels)
-        if num_images < _MIN_TRAINING_IMAGES:
-            raise DataError(f"{self.data.source} has {num_images} training image; at least 2 are needed")
-        self.data.split(self.data.selection)
-
-    @property
-    def horizon(self) -> Horizon:
-        """How long the run is; an incomplete last batch of an epoch is dropped unless it is the only one."""
-        assert self.recipe.epochs != "auto" and self.recipe.batch_size != "auto"
-        num_images = len(self.data.split("train").labels)
-        return Horizon(self.recipe.epochs, max(1, num_images // self.recipe.batch_size))
+from resnext.training.task import Task, adapt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +113,8 @@ class Run:
         )
 
     def _loading(self, *, drops_last: bool) -> Loading:
-        assert self.task.recipe.batch_size != "auto"
         return Loading(
-            batch_size=self.task.recipe.batch_size,
+            batch_size=chosen(self.task.recipe.batch_size),
             num_threads=self.machine.num_loader_threads,
             drops_last=drops_last,
         )
@@ -212,29 +184,7 @@ class Run:
         self.folder.event("epoch", fields)
 
     def _manifest(self, measurements: tuple[Measurement, ...]) -> Manifest:
-        task = self.task
-        provenance = Provenance(
-            recipe=task.recipe.name,
-            recipe_digest=task.recipe.digest(),
-            recipe_toml=task.recipe.to_toml(),
-            data=task.data.source,
-            data_digest=task.data.digest,
-            seed=task.seed,
-            epoch=self.state.epoch,
-            command=command(),
-            device=str(self.device),
-            versions=versions(),
-            commit=commit(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            wall_seconds=self._seconds(),
-        )
-        return Manifest(
-            architecture=task.recipe.network(),
-            preprocessing=self.preprocessing,
-            class_names=task.data.class_names,
-            measurements=measurements,
-            provenance=provenance,
-        )
+        return make_manifest(self.task, self.state.epoch, measurements, (str(self.device), self._seconds()))
 
     def _explained(self, error: NonFiniteLossError) -> NonFiniteLossError:
         """Log where the loss stopped being finite, and say what is kept and what to do."""
@@ -243,7 +193,7 @@ class Run:
         )
         last = self.folder.artefact("last")
         kept = f"{last} holds the weights after the last whole epoch" if self._last else "no epoch was finished yet"
-        rate = self.task.recipe.optimiser.learning_rate
+        rate = chosen(self.task.recipe.optimiser.learning_rate)
         advice = f"try --set optimiser.learning_rate={rate / 4:g}"
         return NonFiniteLossError(f"{error}; {kept}; {advice}", error.names)
 
@@ -269,34 +219,9 @@ def train(
     return run.finish()
 
 
-def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[Choice, ...]]:
-    """Resolve a recipe for opened data on a machine, and say what was chosen and why."""
-    facts = Facts(
-        num_images=len(data.split("train").labels),
-        num_classes=len(data.class_names),
-        shorter_side=shorter_side(data),
-        is_mirrored_alike=data.is_mirrored_alike,
-        num_cores=num_cores(),
-        has_gpu=machine.torch_device().type != "cpu",
-    )
-    return resolve(recipe, facts)
-
-
 def default_folder(data: Data) -> Path:
     """Return a new folder under `runs/`, named after the data."""
     return free_path(Path("runs"), Path(data.source).resolve().name)
-
-
-def measure(scores: Scores, split: str, preprocessing: Preprocessing) -> Measurement:
-    """Put scores on a split into the words of a manifest, with the protocol that gave them."""
-    return Measurement(
-        split=split,
-        protocol=f"single crop {preprocessing.image_size}, shorter side {preprocessing.resize_size}",
-        num_images=scores.num_images,
-        top1_error_percent=scores.top1_error_percent,
-        top5_error_percent=scores.top5_error_percent,
-        loss=scores.loss,
-    )
 
 
 def _order(measurement: Measurement) -> tuple[float, float]:

@@ -1,0 +1,46 @@
+"""What is to be learnt: data, a resolved recipe and a seed."""
+
+from dataclasses import dataclass
+
+from resnext.data.dataset import Data, DataError
+from resnext.data.facts import shorter_side
+from resnext.spec.recipe import Recipe, chosen
+from resnext.spec.resolve import Choice, Facts, resolve
+from resnext.training.machine import Machine, num_cores
+from resnext.training.schedule import Horizon
+
+_MIN_TRAINING_IMAGES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be learnt: opened data, a resolved recipe and a seed. Raises `DataError` on too few images."""
+
+    data: Data
+    recipe: Recipe
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        num_images = len(self.data.split("train").labels)
+        if num_images < _MIN_TRAINING_IMAGES:
+            raise DataError(f"{self.data.source} has {num_images} training image; at least 2 are needed")
+        self.data.split(self.data.selection)
+
+    @property
+    def horizon(self) -> Horizon:
+        """How long the run is; an incomplete last batch of an epoch is dropped unless it is the only one."""
+        num_images = len(self.data.split("train").labels)
+        return Horizon(chosen(self.recipe.epochs), max(1, num_images // chosen(self.recipe.batch_size)))
+
+
+def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[Choice, ...]]:
+    """Resolve a recipe for opened data on a machine, and say what was chosen and why."""
+    facts = Facts(
+        num_images=len(data.split("train").labels),
+        num_classes=len(data.class_names),
+        shorter_side=shorter_side(data),
+        is_mirrored_alike=data.is_mirrored_alike,
+        num_cores=num_cores(),
+        has_gpu=machine.torch_device().type != "cpu",
+    )
+    return resolve(recipe, facts)
