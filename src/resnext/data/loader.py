@@ -39,12 +39,17 @@ class Batch:
 class Loading:
     """How batches are made: images in each, threads that make them, and whether an incomplete last one is dropped."""
 
-    batch_size: int
+    batch_size: int = 64
     num_threads: int = 1
     drops_last: bool = False
 
 
-def evaluation_batches(dataset: Dataset, preprocessing: Preprocessing, loading: Loading) -> Iterator[Batch]:
+DEFAULT_LOADING = Loading()
+
+
+def evaluation_batches(
+    dataset: Dataset, preprocessing: Preprocessing, loading: Loading = DEFAULT_LOADING
+) -> Iterator[Batch]:
     """Yield every image of a data set once, in order, as the classifier will see it."""
     order = range(len(dataset.labels))
     return _batches(dataset, order, lambda image, _: central_crop(image, preprocessing), loading)
