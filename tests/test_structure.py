@@ -1,4 +1,5 @@
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,11 @@ def test_the_house_has_the_rooms_of_its_plan():
     rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     planned = {"spec", "kernels", "model", "imaging", "data", "evaluation", "artefact", "training", "report"}
     assert rooms <= planned | {"inference", "serving", "study", "cli"}
+
+
+def test_every_path_and_test_that_the_papers_page_names_exists():
+    root = SOURCE.parents[1]
+    page = (root / "docs" / "paper.md").read_text(encoding="utf-8")
+    for path, _, test in (word.partition("::") for word in re.findall(r"`((?:src|tests)/[\w/.:]+)`", page)):
+        assert (root / path).is_file(), path
+        assert not test or f"def {test}(" in (root / path).read_text(encoding="utf-8"), f"{path}::{test}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from resnext.model.forms import build, convert, convert_tensors
     from resnext.spec.architecture import Architecture, architecture
     from resnext.spec.complexity import complexity, solve_width
+    from resnext.spec.recipe import read_recipe
     from resnext.training.machine import Machine
     from resnext.training.run import train
 
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "load_weights",
     "open_data",
+    "read_recipe",
     "solve_width",
     "train",
 ]
@@ -56,6 +58,7 @@ _HOMES = {
     "load": "resnext.inference.classifier",
     "load_weights": "resnext.artefact.adapters",
     "open_data": "resnext.data.open",
+    "read_recipe": "resnext.spec.recipe",
     "solve_width": "resnext.spec.complexity",
     "train": "resnext.training.run",
 }

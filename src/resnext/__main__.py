@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 
 def main() -> None:
@@ -12,6 +13,7 @@ def main() -> None:
     """
     from resnext.cli.app import app  # noqa: PLC0415 - keeps `import resnext.__main__` light
 
+    warnings.filterwarnings("ignore", module="PIL")  # what Pillow warns of, our own messages say
     try:
         app()
     except (ValueError, ArithmeticError, OSError) as error:

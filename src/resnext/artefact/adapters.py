@@ -87,16 +87,17 @@ def _block_layers(block: BlockPlan) -> dict[str, str]:
 
 def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Open containers, take wrappers' prefixes off, and make sure that what is left are tensors."""
-    for wrapper in _WRAPPERS:
-        while isinstance(state_dict.get(wrapper), Mapping):
-            state_dict = state_dict[wrapper]
+    while inner := next((state_dict[key] for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), None):
+        state_dict = inner
     tensors: dict[str, Tensor] = {}
     for full_name, value in state_dict.items():
         name = full_name
         while prefix := next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None):
             name = name.removeprefix(prefix)
         if not isinstance(value, Tensor):
-            raise ValueError(f"{full_name} is a {type(value).__name__}, not a tensor; give a state dict")
+            raise ValueError(
+                f"{full_name} holds a value of type {type(value).__name__}, not a tensor; give a state dict"
+            )
         if name in tensors:
             raise ValueError(f"{full_name}: {name} is there twice, under different prefixes")
         tensors[name] = value
@@ -105,9 +106,12 @@ def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _recognise(tensors: dict[str, Tensor], architecture: Architecture) -> tuple[dict[str, Tensor], Form]:
     """Give tensors this library's names, and say in which form they are."""
-    if "conv1.weight" in tensors:
-        own = {theirs: name for name, theirs in torchvision_names(architecture).items()}
-        return {own.get(name, name): tensor for name, tensor in tensors.items()}, "grouped"
+    own = {theirs: name for name, theirs in torchvision_names(architecture).items()}
+    if any(name in tensors for name in own):
+        renamed = {own.get(name, name): tensor for name, tensor in tensors.items()}
+        if len(renamed) < len(tensors):
+            raise ValueError("the weights hold a layer twice, under torchvision's name and under this library's")
+        return renamed, "grouped"
     if not any(".paths." in name for name in tensors):
         return tensors, "grouped"
     is_aggregated = any(re.fullmatch(r"stages\.\d+\.\d+\.norm\.weight", name) for name in tensors)
@@ -128,9 +132,10 @@ def _check_shapes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> N
     different = [name for name in own if tensors[name].shape != own[name].shape]
     if not different:
         return
-    if all(name.startswith("head.") for name in different):
+    theirs, ours = tensors["head.bias"].numel(), own["head.bias"].numel()
+    if theirs != ours and all(name.startswith("head.") for name in different):
         raise ValueError(
-            f"the weights' head has {len(tensors['head.bias'])} classes, the network's has {len(own['head.bias'])};"
+            f"the weights' head has {theirs} classes, the network's has {ours};"
             " pass replace_head=True to keep the network's own head"
         )
     shapes = [

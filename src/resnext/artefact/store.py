@@ -79,7 +79,7 @@ def _read(path: Path) -> tuple[str, str, dict[str, Tensor]]:
             words = file.metadata() or {}
             if _MANIFEST not in words or _DIGEST not in words:
                 raise ArtefactError(f"{path} holds weights but no resnext manifest; it is not an artefact")
-            return words[_MANIFEST], words[_DIGEST], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return words[_MANIFEST], words[_DIGEST], {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ArtefactError(f"{path} is not a whole safetensors file: {error}") from None
 

@@ -1,7 +1,7 @@
 """Where commands print: results on standard output, everything else on standard error."""
 
 import sys
-from typing import Any
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -10,13 +10,19 @@ _WIDTH_OF_FILES = 110
 
 
 def results() -> Console:
-    """Return the console of results; where it is no terminal, lines do not depend on one's width."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
+    """Return the console of results."""
+    return _console(sys.stdout)
 
 
 def messages() -> Console:
     """Return the console of messages and progress."""
-    return Console(width=None if sys.stderr.isatty() else _WIDTH_OF_FILES, stderr=True, highlight=False, soft_wrap=True)
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    """Make a console that prints names as they are, and breaks no line that is not a table's."""
+    width = None if stream.isatty() else _WIDTH_OF_FILES
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def table(title: str, *columns: str) -> Table:
@@ -32,6 +38,6 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def thousands(value: Any) -> str:
+def thousands(value: int) -> str:
     """Print a whole number with its thousands set apart."""
     return f"{value:,}"

@@ -32,7 +32,7 @@ def describe(
 
     network, size, manifest = _resolve(subject, num_classes)
     cost = complexity(network, image_size or size)
-    other = complexity(architecture(like), cost.image_size) if like else None
+    other = complexity(architecture(like, num_classes=network.num_classes), cost.image_size) if like else None
     if as_json:
         print(json.dumps(_as_json(network, cost, manifest, (like, other))))
         return
@@ -144,7 +144,7 @@ def _print_manifest(console: "Console", manifest: "Manifest") -> None:
     from resnext.cli.console import percent
 
     made = manifest.provenance
-    console.print(f"\nclasses: {', '.join(manifest.class_names)}", soft_wrap=True, markup=False)
+    console.print(f"\nclasses: {', '.join(manifest.class_names)}")
     for measured in manifest.measurements:
         console.print(
             f"{measured.split}: top-1 error {percent(measured.top1_error_percent)} % on {measured.num_images:,}"
@@ -154,7 +154,6 @@ def _print_manifest(console: "Console", manifest: "Manifest") -> None:
         f"trained by recipe {made.recipe} ({made.recipe_digest[:12]}) on {made.data}, seed {made.seed}, epoch"
         f" {made.epoch}, {made.created}",
         markup=False,
-        soft_wrap=True,
     )
 
 

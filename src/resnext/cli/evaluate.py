@@ -47,12 +47,12 @@ def evaluate(
     opened = under_classes(open_data(data, strict=strict), classifier.class_names)
     name, dataset = _chosen(opened, split, classifier)
     for problem in opened.problems:
-        messages().print(f"  {problem}", markup=False)
+        messages().print(f"  {problem}")
     left_out: list[str] = []
     batches = evaluation_batches(dataset, classifier.preprocessing, Loading(batch_size=batch_size))
     scores = score(classifier.logits, _noting(batches, left_out), classifier.class_names)
     for problem in left_out:
-        messages().print(f"  {problem}", markup=False)
+        messages().print(f"  {problem}")
     if as_json:
         print(json.dumps({"artefact": str(artefact), "data": data, "split": name, **asdict(scores)}))
     else:

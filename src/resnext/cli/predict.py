@@ -52,7 +52,7 @@ def _named(sources: Iterable[str]) -> Iterator[str]:
     """Replace `-` by the lines of standard input."""
     for source in sources:
         if source == _STANDARD_INPUT:
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         else:
             yield source
 
@@ -98,7 +98,7 @@ def _print_lines(rows: "Iterable[Row]") -> "Iterator[Row]":
         if isinstance(outcome, Prediction):
             answers = zip(outcome.labels, outcome.probabilities, strict=True)
             said = "  ".join(f"{label} {probability:.1%}" for label, probability in answers)
-            console.print(f"{path}  {said}", markup=False, soft_wrap=True)
+            console.print(f"{path}  {said}")
         else:
-            console.print(f"error: {outcome}", style="red", markup=False, soft_wrap=True)
+            console.print(f"error: {outcome}", style="red")
         yield row

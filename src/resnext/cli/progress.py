@@ -26,7 +26,7 @@ def follow(run: "Run", stop: Event, console: "Console") -> None:
         for report in run:
             view.show(report)
             for problem in run.problems[num_seen:]:
-                console.print(f"  {problem}", markup=False)
+                console.print(f"  {problem}")
             num_seen = len(run.problems)
             if stop.is_set():
                 console.print("Stopping, as asked; Ctrl-C again stops at once.")
@@ -106,18 +106,20 @@ class _Bar:
         self.progress = progress
         self.num_epochs = run.task.horizon.num_epochs
         self.pace = _Pace(run.task.horizon.num_steps)
+        self.held_out = ""
         self.task: TaskID = progress.add_task("starting", total=self.pace.num_steps, speed="")
 
     def show(self, report: Report) -> None:
         if isinstance(report, EpochReport):
             self.pace.rest()
+            self.held_out = f"  error {percent(report.scores.top1_error_percent)} %"
             self.progress.console.print(_epoch_line(report, self.num_epochs))
             return
         self.pace.step(report)
         self.progress.update(
             self.task,
             completed=report.step,
-            description=f"epoch {report.epoch}/{self.num_epochs}  loss {report.loss:.3f}",
+            description=f"epoch {report.epoch}/{self.num_epochs}  loss {report.loss:.3f}{self.held_out}",
             speed=f"{self.pace.images_per_second():.0f} images/s  {self.pace.left(report.step)} left",
         )
 

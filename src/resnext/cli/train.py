@@ -81,11 +81,10 @@ def _carry_out(task: "Task", out: Path | None, given: "tuple[Machine, tuple[Choi
     from resnext.cli.console import messages, results
     from resnext.cli.interrupt import stop_request
     from resnext.cli.progress import follow
-    from resnext.training.folder import RunFolder
     from resnext.training.run import Run, default_folder
 
     machine, choices = given
-    run = Run(task, RunFolder(out or default_folder(task.data)), machine)
+    run = Run(task, out or default_folder(task.data), machine)
     _print_start(messages(), run, choices)
     with stop_request() as stop:
         follow(run, stop, messages())
@@ -102,13 +101,13 @@ def _print_start(console: "Console", run: "Run", choices: tuple["Choice", ...]) 
     splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     console.print(f"{data.source}: {len(data.class_names)} classes, {splits}")
     for problem in data.problems[:_MOST_PROBLEMS]:
-        console.print(f"  {problem}", markup=False)
+        console.print(f"  {problem}")
     if len(data.problems) > _MOST_PROBLEMS:
         console.print(f"  and {len(data.problems) - _MOST_PROBLEMS} more, all in events.jsonl")
     if choices:
         console.print(f"Recipe {recipe.name} chose, and --set changes:")
     for choice in choices:
-        console.print(f"  {choice.field} = {_shown(choice.value)}: {choice.why}", markup=False)
+        console.print(f"  {choice.field} = {_shown(choice.value)}: {choice.why}")
     cost = complexity(recipe.network(), recipe.preprocessing().image_size)
     console.print(
         f"{recipe.network().name}: {cost.params / 1e6:.2f} M parameters, {cost.macs / 1e6:.1f} M multiply-accumulates"
@@ -138,4 +137,4 @@ def _print_result(console: "Console", data: "Data", result: "Result") -> None:
     line(f"best epoch {result.best_epoch} ({chosen_on})", result.best)
     line(f"last epoch {result.num_epochs}", result.last)
     line("best epoch, test scored once", result.test)
-    console.print(f"{result.artefact}", soft_wrap=True)
+    console.print(f"{result.artefact}")

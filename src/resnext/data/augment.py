@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from resnext.imaging.transform import RESAMPLING, central_crop
 from resnext.spec.preprocessing import Preprocessing
-from resnext.spec.recipe import Augmentation
+from resnext.spec.recipe import Augmentation, chosen
 
 Augment = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -19,15 +19,22 @@ _ASPECT_RANGE = (3 / 4, 4 / 3)
 def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augment:
     """Return the function that turns a training image into a random variant of the network's input size."""
 
+    crop = chosen(augmentation.crop, "augmentation.crop")
+    max_rotation = chosen(augmentation.max_rotation_degrees, "augmentation.max_rotation_degrees")
+    flips = chosen(augmentation.flip, "augmentation.flip")
+    resampling = RESAMPLING[preprocessing.interpolation]
+
     def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        match augmentation.crop:
+        match crop:
             case "random_resized":
                 image = random_resized_crop(image, augmentation.min_area, preprocessing, rng)
             case "shift":
                 image = random_shift(central_crop(image, preprocessing), augmentation.max_shift, rng)
             case _:
                 image = central_crop(image, preprocessing)
-        return ImageOps.mirror(image) if augmentation.flip and rng.random() < 0.5 else image
+        if max_rotation:
+            image = image.rotate(rng.uniform(-max_rotation, max_rotation), resampling)
+        return ImageOps.mirror(image) if flips and rng.random() < 0.5 else image
 
     return augment
 

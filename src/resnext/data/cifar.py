@@ -62,15 +62,25 @@ def open_cifar(kind: str, root: Path, *, download: bool = False) -> Data:
         )
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist; give the folder that holds it, or --download to fetch it")
-    meta = _load(folder / layout.archive.meta["filename"], encoding="latin1")
+    class_names = _read_class_names(folder / layout.archive.meta["filename"], layout.class_names)
     splits = {split: _read_split(folder, layout, split) for split in ("train", "test")}
+    for name, split in splits.items():
+        if any(not 0 <= label < len(class_names) for label in split.labels):
+            raise DataError(f"{folder}: {name} has labels outside 0 to {len(class_names) - 1}, the classes there are")
     return Data(
         source=kind,
-        class_names=tuple(meta[layout.class_names]),
+        class_names=class_names,
         splits=splits,
         selection="test",
         digest=digest_of(part for split in splits.values() for part in (split.pixels.tobytes(), bytes(split.labels))),
     )
+
+
+def _read_class_names(path: Path, key: str) -> tuple[str, ...]:
+    names = _load(path, encoding="latin1").get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path} holds no class names; unpack the archive again")
+    return tuple(names)
 
 
 def _read_split(folder: Path, layout: _Layout, split: str) -> ArrayDataset:

@@ -77,6 +77,6 @@ def digest_of(parts: Iterable[str | bytes]) -> str:
     """Return the SHA-256 of a sequence of parts, each delimited by its length."""
     total = hashlib.sha256()
     for part in parts:
-        content = part.encode() if isinstance(part, str) else part
+        content = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
         total.update(len(content).to_bytes(8, "big") + content)
     return total.hexdigest()

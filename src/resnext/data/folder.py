@@ -16,6 +16,7 @@ from resnext.imaging.decode import SUFFIXES, ImageError, decode, read
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 MAX_EXAMINED = 20_000
 
+_MOST_NAMED = 5
 _HELD_OUT = {"val": 0.1, "test": 0.1}
 
 
@@ -78,15 +79,26 @@ def open_folder(root: Path, *, examine_all: bool = False) -> Data:
 def _listed(root: Path, problems: list[str]) -> Iterator[_File]:
     """Yield the image files of every class folder, in order of their paths, and note what is passed over."""
     top = _folders(root, root, problems)
-    splits = {SPLIT_FOLDERS[folder.name]: folder for folder in top if folder.name in SPLIT_FOLDERS}
-    if "train" not in splits:
+    if not _are_splits(root, top):
         for folder in top:
             yield from _class_files(root, folder, "", problems)
         return
-    problems.extend(f"{folder.name}: ignored, not a split folder" for folder in top if folder.name not in SPLIT_FOLDERS)
-    for split, split_folder in splits.items():
+    for split_folder in top:
+        if split_folder.name not in SPLIT_FOLDERS:
+            problems.append(f"{split_folder.name}: ignored, not a split folder")
+            continue
         for folder in _folders(root, split_folder, problems):
-            yield from _class_files(root, folder, split, problems)
+            yield from _class_files(root, folder, SPLIT_FOLDERS[split_folder.name], problems)
+
+
+def _are_splits(root: Path, top: list[Path]) -> bool:
+    """Tell splits from classes; a `train` that holds images itself is a class, perhaps of locomotives."""
+    names = {folder.name for folder in top}
+    if "train" in names:
+        return any(entry.is_dir() for entry in (root / "train").iterdir())
+    if names and names <= set(SPLIT_FOLDERS):
+        raise DataError(f"{root} has {', '.join(sorted(names))} but no train; the classes are fixed by training images")
+    return False
 
 
 def _folders(root: Path, parent: Path, problems: list[str]) -> list[Path]:
@@ -160,7 +172,8 @@ def _class_names(root: Path, files: list[_File], problems: list[str]) -> tuple[s
         problems.append(f"{name}: left out, a class without training images")
     if len(names) < 2:
         found = f"only the class {min(names)!r}" if names else "no images in class folders"
-        raise DataError(f"{root}: found {found}; at least two classes are needed, a folder of images for each")
+        wrong = f"; what is wrong: {'; '.join(problems[:_MOST_NAMED])}" if problems else ""
+        raise DataError(f"{root}: found {found}; at least two classes are needed, a folder of images for each{wrong}")
     return tuple(sorted(names))
 
 

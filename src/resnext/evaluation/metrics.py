@@ -29,8 +29,8 @@ class Counts:
         """Count one batch of logits (batch, classes) against labels (batch,)."""
         logits, labels = logits.detach().cpu().double(), labels.cpu()
         num_classes = logits.shape[1]
-        pairs = labels * num_classes + logits.argmax(dim=1)
-        top = logits.topk(min(TOP_K, num_classes), dim=1).indices
+        top = logits.argsort(dim=1, descending=True, stable=True)[:, :TOP_K]
+        pairs = labels * num_classes + top[:, 0]
         return cls(
             confusion=torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes),
             num_top5_correct=int((top == labels[:, None]).sum()),

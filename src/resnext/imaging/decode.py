@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISCHR, S_ISFIFO, S_ISSOCK
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -31,12 +32,16 @@ class ImageError(ValueError):
 def read(path: Path) -> bytes:
     """Read an image file. Raises `ImageError` where it is missing, unreadable, empty or above `MAX_FILE_BYTES`."""
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"the file has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
+        status = path.stat()
+        if S_ISCHR(status.st_mode) or S_ISFIFO(status.st_mode) or S_ISSOCK(status.st_mode):
+            raise ImageError("a pipe or a device, not a file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"the file has {status.st_size} bytes, more than the {MAX_FILE_BYTES} allowed")
         content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(error.strerror or str(error)) from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise ImageError(getattr(error, "strerror", None) or str(error)) from None
     if not content:
         raise ImageError("the file is empty")
     return content
@@ -45,14 +50,11 @@ def read(path: Path) -> bytes:
 def decode(content: bytes) -> Image.Image:
     """Decode an encoded image (see `FORMATS`) to RGB, upright, its first frame where it has several.
 
-    EXIF orientation is applied; transparency is laid on white; 16-bit grey is scaled to 8 bits.
-    Raises `ImageError` where the bytes are no image, are damaged, or hold more than `MAX_PIXELS`.
+    Raises `ImageError` where the bytes are no image, are damaged, or hold more than `MAX_PIXELS`; see `to_rgb`.
     """
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
-            _check_size(image)
-            image.load()
-            return to_rgb(_upright(image))
+            return to_rgb(image)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -60,11 +62,30 @@ def decode(content: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise ImageError(f"not an image in one of the formats {', '.join(FORMATS)}") from None
     except Exception as error:  # decoders of damaged files raise almost anything
-        raise ImageError(f"damaged image: {error}") from None
+        raise _damaged(error) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB. Raises `ImageError` on floating-point pixels, whose range is unknown."""
+    """Load an opened image of any mode and convert it to RGB.
+
+    EXIF orientation is applied; transparency is laid on white; 16-bit grey is scaled to 8 bits.
+    Raises `ImageError` where the image is damaged, has no pixels or too many, or has floating-point pixels.
+    """
+    _check_size(image)
+    try:
+        image.load()
+        return _as_rgb(_upright(image))
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _damaged(error) from None
+
+
+def _damaged(error: Exception) -> ImageError:
+    return ImageError(f"damaged image: {error}")
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F":
@@ -78,6 +99,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_size(image: Image.Image) -> None:
+    if 0 in image.size:
+        raise ImageError(f"the image is {image.width}x{image.height}, without a pixel")
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"the image is {image.width}x{image.height}, more than the {MAX_PIXELS} pixels allowed")
 

@@ -10,14 +10,18 @@ from resnext.imaging.decode import SUFFIXES
 def image_paths(sources: Iterable[str]) -> Iterator[str]:
     """Yield the path of every image that the sources name, in order.
 
-    A folder stands for the image files anywhere below it, a pattern for what it matches; anything else is yielded
-    as it is, so that a missing file is met, and named, where it is read.
+    A folder stands for the image files anywhere below it that are not hidden, a pattern for what it matches;
+    anything else is yielded as it is, so that a missing file is met, and named, where it is read.
     """
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            yield from sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            yield from sorted(str(file) for file in path.rglob("*") if _is_image(file))
         elif has_magic(source) and not path.exists():
             yield from sorted(glob(source, recursive=True)) or [source]  # noqa: PTH207 - may be absolute
         else:
             yield source
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -140,7 +140,9 @@ def _as_rgb(image: ImageInput) -> Image.Image:
         case Image.Image():
             return to_rgb(image)
         case np.ndarray() if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] == (3,)):
-            return Image.fromarray(image).convert("RGB")
+            if 0 in image.shape:
+                raise ImageError(f"an array of shape {image.shape}, without a pixel")
+            return to_rgb(Image.fromarray(image))
         case np.ndarray():
             raise ImageError(
                 f"an array of {image.dtype} {image.shape}: allowed are bytes (uint8) of shape (height, width, 3) or"

@@ -97,8 +97,9 @@ def build(
 def convert(network: Network, form: Form) -> Network:
     """Return a new network in another form that computes the same, in training and in evaluation.
 
-    The new network owns copies of the weights and batch statistics, at the same place, type and mode; gradients are
-    not carried over. Raises `ValueError` on an unknown form, or where paths are asked of basic blocks.
+    The new network owns copies of the weights and batch statistics, at the same place, type and mode; gradients,
+    `requires_grad` and the memory format are not carried over.
+    Raises `ValueError` on an unknown form, or where paths are asked of basic blocks.
     """
     state = convert_tensors(network.state_dict(), network.architecture, network.form, form)
     converted = skeleton(network.architecture, form)
@@ -181,10 +182,15 @@ def _merge(tensors: Mapping[str, Tensor], architecture: Architecture, source: Fo
         if len(pieces) != len(rule.parts):
             missing = next(part for part in rule.parts if part not in tensors)
             raise ValueError(f"{missing} is missing, though other paths of its block are there")
+        for part, piece in zip(rule.parts, pieces, strict=True):
+            if piece.shape != pieces[0].shape:
+                shapes = f"{tuple(piece.shape)}, that of its block's first path {tuple(pieces[0].shape)}"
+                raise ValueError(f"{part} has the shape {shapes}; the paths of a block are alike")
         grouped[rule.whole] = torch.cat(pieces, rule.dim) if pieces[0].ndim else _agreed(rule, pieces)
-    own_names = {name.partition(".paths.")[0] for name in remaining if ".paths." in name}
-    if own_names:
-        raise ValueError(f"{', '.join(sorted(own_names))}: these blocks have paths, which form {source!r} does not")
+    foreign = sorted({name.partition(".paths.")[0] for name in remaining if ".paths." in name})
+    if foreign:
+        of_form = f"form {source!r} of cardinality {architecture.cardinality}"
+        raise ValueError(f"{', '.join(foreign)}: these blocks have paths that {of_form} does not have")
     return {**remaining, **grouped}
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from resnext.model.network import Network
+
 
 @dataclass(frozen=True, slots=True)
 class Normal:
@@ -49,11 +51,14 @@ def distributions(module: nn.Module) -> dict[str, Distribution]:
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw all weights of a network anew, in place, and reset its batch statistics.
+def initialise(network: Network, generator: torch.Generator | None = None) -> None:
+    """Draw all weights of a network in form (c) anew, in place, and reset its batch statistics.
 
-    Without a `generator`, torch's global one is used.
+    Without a `generator`, torch's global one is used. Raises `ValueError` on another form, whose paths do not know
+    the outputs of all groups.
     """
+    if network.form != "grouped":
+        raise ValueError(f"form = {network.form!r}: weights are drawn in 'grouped' form and then converted")
     for module in network.modules():
         for name, distribution in distributions(module).items():
             _draw(module.get_parameter(name), distribution, generator)

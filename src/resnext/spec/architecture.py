@@ -15,8 +15,8 @@ Block = Literal["bottleneck", "basic"]
 Stem = Literal["imagenet", "cifar"]
 Shortcut = Literal["A", "B", "C", "none"]
 
-Width = Annotated[int, Field(ge=1, le=65_536)]
-StageDepth = Annotated[int, Field(ge=1, le=1_000)]
+Width = Annotated[int, Field(strict=True, ge=1, le=65_536)]
+StageDepth = Annotated[int, Field(strict=True, ge=1, le=1_000)]
 
 _CONVS_PER_BLOCK = {"bottleneck": 3, "basic": 2}
 
@@ -82,7 +82,8 @@ def architecture(name: str, **fields: Any) -> Architecture:
 
     Depths 18, 34, 26, 50, 101, 152 and 200 have the ImageNet stem and 1000 classes; a depth of 9n+2 has the CIFAR
     stem, three stages and 10 classes (section 5.3). 101 and 200 are both: they mean ImageNet unless
-    `stem="cifar"` is given. `wide_resnet50_2` is an alias of `resnet50_1x128d`.
+    `stem="cifar"` is given. A stem given beside any other name changes nothing but the stem.
+    `wide_resnet50_2` is an alias of `resnet50_1x128d`.
     Raises `SpecError`, a `ValueError`, where the name does not parse or a field is illegal.
     """
     depth, cardinality, base_width = _parse(name)

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from resnext.spec.value import Spec, SpecError
 
-Side = Annotated[int, Field(ge=1, le=4096)]
+MAX_SIDE = 4096
+
+Side = Annotated[int, Field(strict=True, ge=1, le=MAX_SIDE)]
 Colour = tuple[float, float, float]
 PositiveColour = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 Interpolation = Literal["bilinear", "bicubic"]

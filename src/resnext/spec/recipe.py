@@ -17,6 +17,7 @@ from resnext.spec.architecture import Architecture, architecture
 from resnext.spec.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MAX_SIDE,
     Colour,
     Interpolation,
     PositiveColour,
@@ -28,17 +29,19 @@ from resnext.spec.value import Spec, SpecError
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 
+_ANY_MODEL = "resnet50"  # stands in for a model still to be chosen, so that what departs from it is checked
+
 T = TypeVar("T")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-def chosen(value: T | Auto) -> T:
+def chosen(value: T | Auto, field: str) -> T:
     """Return the value of a field of a resolved recipe. Raises `SpecError` where it is still to be chosen."""
     if value == AUTO:
-        raise SpecError("a field still says 'auto'; resolve the recipe with the facts of the data first")
+        raise SpecError(f"{field} = 'auto': still to be chosen, by resolving the recipe with the facts of the data")
     return value
 
 
@@ -51,9 +54,17 @@ class ImageRecipe(Spec):
     mean: Colour = IMAGENET_MEAN
     std: PositiveColour = IMAGENET_STD
 
+    @model_validator(mode="after")
+    def _the_whole_image_stays_in_bounds(self) -> Self:
+        if self.size != AUTO and self.size / self.crop_fraction > MAX_SIDE:
+            raise SpecError(
+                f"crop_fraction = {self.crop_fraction}: images would be resized to more than {MAX_SIDE} pixels"
+            )
+        return self
+
 
 class Augmentation(Spec):
-    """How training images are varied: by a crop and a flip.
+    """How training images are varied: turned, cropped, flipped.
 
     `random_resized` crops at least `min_area` of the image; `shift` moves it by up to `max_shift` pixels.
     """
@@ -61,6 +72,7 @@ class Augmentation(Spec):
     crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.35
     max_shift: Annotated[int, Field(ge=0, le=512)] = 4
+    max_rotation_degrees: Annotated[float, Field(ge=0, le=180)] | Auto = 0.0
     flip: bool | Auto = AUTO
 
 
@@ -113,23 +125,23 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _the_network_exists(self) -> Self:
-        if self.model != AUTO:
-            self.network()
+        architecture(_ANY_MODEL if self.model == AUTO else self.model, **self.architecture)
         return self
 
     @property
     def is_resolved(self) -> bool:
         """Whether nothing is left to choose."""
         open_fields = (self.model, self.epochs, self.batch_size, self.image.size, self.optimiser.learning_rate)
-        return AUTO not in (*open_fields, self.augmentation.crop, self.augmentation.flip)
+        varied = self.augmentation
+        return AUTO not in (*open_fields, varied.crop, varied.max_rotation_degrees, varied.flip)
 
     def network(self) -> Architecture:
         """Return the architecture. Raises `SpecError` while the model is still to be chosen."""
-        return architecture(chosen(self.model), **self.architecture)
+        return architecture(chosen(self.model, "model"), **self.architecture)
 
     def preprocessing(self) -> Preprocessing:
         """Return how images are seen at evaluation. Raises `SpecError` while the size is still to be chosen."""
-        size = chosen(self.image.size)
+        size = chosen(self.image.size, "image.size")
         return Preprocessing(
             image_size=size,
             resize_size=round(size / self.image.crop_fraction),

@@ -40,7 +40,7 @@ class Choice:
 def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
     """Replace every "auto" of a recipe, give the network the data's classes, and say what was chosen and why."""
     choices: list[Choice] = []
-    for choose in (_image_size, _model, _batch_size, _learning_rate, _epochs, _crop, _flip):
+    for choose in (_image_size, _model, _batch_size, _learning_rate, _epochs, _crop, _rotation, _flip):
         for choice in choose(recipe, facts):
             recipe = _with(recipe, choice)
             choices.append(choice)
@@ -73,6 +73,9 @@ def _image_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
 
 def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.model != AUTO:
+        return
+    if recipe.architecture.get("block") == "basic":
+        yield Choice("model", "resnet18", "the smallest net of basic blocks")
         return
     is_small = recipe.image.size != AUTO and recipe.image.size <= 1.5 * CIFAR_IMAGE_SIZE
     kind = "a CIFAR net for small images" if is_small else "an ImageNet net for larger images"
@@ -119,6 +122,12 @@ def _crop(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         yield Choice("augmentation.crop", "shift", "the images already have the network's size")
     else:
         yield Choice("augmentation.crop", "random_resized", "the images are resized in any case")
+
+
+def _rotation(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.augmentation.max_rotation_degrees == AUTO:
+        degrees, why = (0, "photographs are upright") if facts.is_mirrored_alike else (15, "handwriting slants")
+        yield Choice("augmentation.max_rotation_degrees", degrees, why)
 
 
 def _flip(recipe: Recipe, facts: Facts) -> Iterator[Choice]:

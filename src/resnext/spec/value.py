@@ -16,7 +16,7 @@ class SpecError(ValueError):
 class Spec(BaseModel):
     """A frozen, keyword-only value, equal by content, that rejects unknown keys and converts to JSON and TOML."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def __init__(self, /, **fields: Any) -> None:
         try:
@@ -28,9 +28,10 @@ class Spec(BaseModel):
     def from_toml(cls, text: str) -> Self:
         """Read a spec from TOML. Raises `SpecError` on bad syntax, an unknown key or an illegal value."""
         try:
-            return cls(**tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+            fields = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"not valid TOML: {error}") from None
+        return cls(**fields)
 
     def to_toml(self) -> str:
         """Write the spec as TOML; a field that is None is left out, and absent means None when it is read."""
@@ -41,7 +42,7 @@ class Spec(BaseModel):
         """Read a spec from JSON. Raises `SpecError` on bad syntax, an unknown key or an illegal value."""
         try:
             fields = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"not valid JSON: {error}") from None
         if not isinstance(fields, dict):
             raise SpecError(f"a {cls.__name__.lower()} is a JSON object, not {type(fields).__name__}")
@@ -61,18 +62,23 @@ class Spec(BaseModel):
 
 
 def _sentence(error: ValidationError, owner: type[BaseModel]) -> str:
-    """Turn pydantic's report into one clause a problem: `field = value: what is wrong`."""
-    clauses = []
-    for problem in error.errors(include_url=False):
-        field = ".".join(str(part) for part in problem["loc"])
+    """Turn pydantic's report into one clause a field: `field = value: what is wrong`, alternatives joined by "or"."""
+    reasons: dict[str, list[str]] = {}
+    problems = error.errors(include_url=False)
+    inside = {problem["loc"][:-1] for problem in problems if len(problem["loc"]) > 1}
+    for problem in problems:
+        if problem["loc"] in inside:  # a list that lost its bad items is not also too short
+            continue
+        # Names after the first are pydantic's words for the branches of a union.
+        field = ".".join(str(part) for i, part in enumerate(problem["loc"]) if i == 0 or isinstance(part, int))
         cause = problem.get("ctx", {}).get("error")
         if problem["type"] == "extra_forbidden":
-            clauses.append(f"unknown field {field!r}; the fields are {', '.join(owner.model_fields)}")
+            reasons[f"unknown field {field!r}"] = [f"the fields are {', '.join(owner.model_fields)}"]
         elif problem["type"] == "missing":
-            clauses.append(f"{field} is missing")
+            reasons[f"{field} is missing"] = []
         elif isinstance(cause, SpecError):
-            clauses.append(f"{field}: {cause}" if field else str(cause))
+            reasons.setdefault(field, []).append(str(cause))
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            clauses.append(f"{field} = {problem['input']!r}: {message[0].lower()}{message[1:]}")
-    return "; ".join(dict.fromkeys(clauses))
+            reasons.setdefault(f"{field} = {problem['input']!r}", []).append(f"{message[0].lower()}{message[1:]}")
+    return "; ".join(": ".join(filter(None, (subject, ", or ".join(said)))) for subject, said in reasons.items())

@@ -1,10 +1,10 @@
 """The training loop: a generator of immutable reports, which does nothing but train, score and tell."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +16,10 @@ from resnext.training.state import TrainingState
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number; the step was not taken. `names` are the images of its batch."""
+    """The loss became infinite or not a number: in training, before the step was taken, or when the epoch was scored.
+
+    `names` are the images of the training batch, if it was one.
+    """
 
     def __init__(self, message: str, names: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -68,7 +71,7 @@ def epochs(state: TrainingState, course: Course) -> Iterator[Report]:
     """Train from the state's epoch to the last, and report every step and every epoch.
 
     Between two reports the state is consistent, so that a caller may save it, or stop.
-    Raises `NonFiniteLossError` in place of a step that would spoil the weights.
+    Raises `NonFiniteLossError` in place of a step that would spoil the weights, or of a score of spoilt ones.
     """
     while state.epoch < course.horizon.num_epochs:
         state.epoch += 1
@@ -91,6 +94,10 @@ def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
         raise ValueError("no training image could be read")
     seconds = time.perf_counter() - started
     state.network.eval()
+    scores = course.score()
+    if not math.isfinite(scores.loss):
+        where = f"the held-out loss became {scores.loss} after step {state.step}, in epoch {state.epoch}"
+        raise NonFiniteLossError(where, ())
     yield EpochReport(
         epoch=state.epoch,
         step=state.step,
@@ -99,13 +106,14 @@ def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
         train_top1_error_percent=100 * (1 - int(counts.confusion.trace()) / counts.num_images),
         images_per_second=counts.num_images / seconds,
         train_seconds=seconds,
-        scores=course.score(),
+        scores=scores,
     )
 
 
 def _step(state: TrainingState, course: Course, batch: Batch, waited: float) -> tuple[StepReport, Counts]:
     recipe = course.recipe
-    rate = learning_rate(recipe.schedule, chosen(recipe.optimiser.learning_rate), course.horizon, state.step + 1)
+    peak = chosen(recipe.optimiser.learning_rate, "optimiser.learning_rate")
+    rate = learning_rate(recipe.schedule, peak, course.horizon, state.step + 1)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     images = course.prepare(batch.pixels)
@@ -113,7 +121,7 @@ def _step(state: TrainingState, course: Course, batch: Batch, waited: float) -> 
     logits = state.network(images)
     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     value = loss.item()
-    if not torch.isfinite(loss):
+    if not math.isfinite(value):
         where = f"the loss became {value} at step {state.step + 1}, in epoch {state.epoch}"
         raise NonFiniteLossError(where, batch.names)
     state.optimiser.zero_grad(set_to_none=True)

@@ -24,7 +24,7 @@ def make_optimiser(network: nn.Module, optimiser: Optimiser) -> torch.optim.SGD:
         groups.setdefault(decay, []).append(network.get_parameter(name))
     return torch.optim.SGD(
         [{"params": parameters, "weight_decay": decay} for decay, parameters in groups.items()],
-        lr=chosen(optimiser.learning_rate),
+        lr=chosen(optimiser.learning_rate, "optimiser.learning_rate"),
         momentum=optimiser.momentum,
         nesterov=optimiser.nesterov and optimiser.momentum > 0,
     )

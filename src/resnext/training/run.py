@@ -20,7 +20,7 @@ from resnext.evaluation.metrics import Scores
 from resnext.imaging.transform import normalise
 from resnext.model.forms import build
 from resnext.model.network import Network
-from resnext.spec.recipe import chosen, read_recipe
+from resnext.spec.recipe import Recipe, chosen, read_recipe
 from resnext.training.folder import RunFolder, free_path
 from resnext.training.loop import Course, EpochReport, NonFiniteLossError, Report, epochs
 from resnext.training.machine import Machine
@@ -33,7 +33,10 @@ from resnext.training.task import Task, adapt
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a run ended: `best` was chosen on the selection split, `test` was scored once, on the best, at the end."""
+    """How a run ended: `best` was chosen on the selection split, `test` was scored once, on the best, at the end.
+
+    A score is None where there is none: `last` after a stop in the middle of an epoch.
+    """
 
     artefact: Path
     num_epochs: int
@@ -47,8 +50,8 @@ class Result:
 class Run:
     """A run that trains while it is iterated, writes its folder as it goes, and is closed by `finish`."""
 
-    def __init__(self, task: Task, folder: RunFolder, machine: Machine) -> None:
-        self.task, self.folder, self.machine = task, folder, machine
+    def __init__(self, task: Task, out: Path, machine: Machine) -> None:
+        self.task, self.machine = task, machine
         self.device = machine.torch_device()
         self.preprocessing = task.recipe.preprocessing()
         self.problems = list(task.data.problems)
@@ -57,6 +60,7 @@ class Run:
         self._best: tuple[int, Measurement] | None = None
         self._last: Measurement | None = None
         self._saved_step = 0
+        self.folder = RunFolder(out)  # last, so that a run that cannot begin leaves no folder
 
     def __iter__(self) -> Iterator[Report]:
         """Train; yield a report for every step and every epoch, after what belongs to it is written.
@@ -76,10 +80,12 @@ class Run:
 
     def finish(self) -> Result:
         """Close the run, whole or stopped early: save what is not saved; score the best on the test split once."""
-        if self.state.step > self._saved_step:
+        is_scored = self.state.step == self._saved_step
+        if not is_scored:
+            self._last = None
             self.folder.save("last", self.state.network, self._manifest(()))
         data = self.task.data
-        is_whole = self._last is not None and self.state.epoch == self.task.recipe.epochs
+        is_whole = is_scored and self.state.epoch == self.task.recipe.epochs
         scores_test = is_whole and "test" in data.splits and data.selection != "test"
         result = Result(
             artefact=self.folder.artefact("best" if self._best else "last"),
@@ -114,7 +120,7 @@ class Run:
 
     def _loading(self, *, drops_last: bool) -> Loading:
         return Loading(
-            batch_size=chosen(self.task.recipe.batch_size),
+            batch_size=chosen(self.task.recipe.batch_size, "batch_size"),
             num_threads=self.machine.num_loader_threads,
             drops_last=drops_last,
         )
@@ -193,7 +199,7 @@ class Run:
         )
         last = self.folder.artefact("last")
         kept = f"{last} holds the weights after the last whole epoch" if self._last else "no epoch was finished yet"
-        rate = chosen(self.task.recipe.optimiser.learning_rate)
+        rate = chosen(self.task.recipe.optimiser.learning_rate, "optimiser.learning_rate")
         advice = f"try --set optimiser.learning_rate={rate / 4:g}"
         return NonFiniteLossError(f"{error}; {kept}; {advice}", error.names)
 
@@ -202,18 +208,23 @@ class Run:
 
 
 def train(
-    data: str, recipe: str = "quick", out: str | Path | None = None, *, seed: int = 0, machine: Machine | None = None
+    data: str | Data,
+    recipe: str | Recipe = "quick",
+    out: str | Path | None = None,
+    *,
+    seed: int = 0,
+    machine: Machine | None = None,
 ) -> Result:
-    """Train on the data that a string names (see `resnext.open_data`) by a recipe's name or TOML file.
+    """Train on data, opened or named as for `resnext.open_data`, by a recipe, read or named as for `read_recipe`.
 
     Writes a run folder, by default a new one under `runs/`, and returns how it ended. Raises `ValueError`, whose
     message says what to do, where the data, the recipe, the folder or the machine cannot be used as asked.
     """
     machine = machine or Machine()
-    opened = open_data(data)
-    resolved, _ = adapt(read_recipe(recipe), opened, machine)
-    folder = RunFolder(Path(out) if out else default_folder(opened))
-    run = Run(Task(data=opened, recipe=resolved, seed=seed), folder, machine)
+    opened = open_data(data) if isinstance(data, str) else data
+    resolved, _ = adapt(read_recipe(recipe) if isinstance(recipe, str) else recipe, opened, machine)
+    task = Task(data=opened, recipe=resolved, seed=seed)
+    run = Run(task, Path(out) if out else default_folder(opened), machine)
     for _ in run:
         continue
     return run.finish()

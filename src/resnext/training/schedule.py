@@ -27,7 +27,7 @@ def learning_rate(schedule: Schedule, peak: float, horizon: Horizon, step: int) 
     """
     warmup_steps = round(schedule.warmup_epochs * horizon.steps_per_epoch)
     if step <= warmup_steps:
-        return peak * step / warmup_steps
+        return peak * (step / warmup_steps)
     if schedule.kind == "step":
         epochs_done = (step - 1) // horizon.steps_per_epoch
         return peak * schedule.factor ** sum(epochs_done >= milestone for milestone in schedule.milestones)

@@ -14,7 +14,10 @@ _MIN_TRAINING_IMAGES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be learnt: opened data, a resolved recipe and a seed. Raises `DataError` on too few images."""
+    """What is to be learnt: opened data, a resolved recipe and a seed.
+
+    Raises `DataError` on too few images and `SpecError` on a recipe that is not resolved.
+    """
 
     data: Data
     recipe: Recipe
@@ -24,13 +27,15 @@ class Task:
         num_images = len(self.data.split("train").labels)
         if num_images < _MIN_TRAINING_IMAGES:
             raise DataError(f"{self.data.source} has {num_images} training image; at least 2 are needed")
-        self.data.split(self.data.selection)
+        if self.data.selection not in self.data.splits:
+            raise DataError(f"{self.data.source} has too few images to hold some out; give at least three of a class")
+        self.recipe.digest()
 
     @property
     def horizon(self) -> Horizon:
         """How long the run is; an incomplete last batch of an epoch is dropped unless it is the only one."""
-        num_images = len(self.data.split("train").labels)
-        return Horizon(chosen(self.recipe.epochs), max(1, num_images // chosen(self.recipe.batch_size)))
+        num_steps = len(self.data.split("train").labels) // chosen(self.recipe.batch_size, "batch_size")
+        return Horizon(chosen(self.recipe.epochs, "epochs"), max(1, num_steps))
 
 
 def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[Choice, ...]]:

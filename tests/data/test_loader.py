@@ -1,0 +1,210 @@
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from resnext.data.augment import augmenter
+from resnext.data.loader import Batch, Loading, evaluation_batches, training_batches
+from resnext.imaging.decode import ImageError
+from resnext.imaging.transform import central_crop
+from resnext.spec.preprocessing import Preprocessing
+from resnext.spec.recipe import Augmentation
+
+PREPROCESSING = Preprocessing(image_size=6, resize_size=6)
+AUGMENT = augmenter(Augmentation(crop="random_resized", flip=True), PREPROCESSING)
+
+sizes = st.integers(1, 40)
+threads = st.integers(0, 4)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """As many images as asked for, each one its own, some of which cannot be read."""
+
+    num_images: int
+    bad: frozenset[int] = frozenset()
+    error: Exception | None = None
+
+    @property
+    def labels(self) -> list[int]:
+        return [index % 3 for index in range(self.num_images)]
+
+    def name(self, index: int) -> str:
+        return f"noise[{index}]"
+
+    def image(self, index: int) -> Image.Image:
+        if index in self.bad:
+            raise self.error or ImageError("the file is empty")
+        return Image.fromarray(np.random.default_rng(index).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+
+
+def trained(seed: int = 0, epoch: int = 1, num_threads: int = 0, num_images: int = 11) -> list[Batch]:
+    loading = Loading(batch_size=4, num_threads=num_threads)
+    return list(training_batches(Noise(num_images), AUGMENT, loading, seed=seed, epoch=epoch))
+
+
+def is_same(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(a.pixels, b.pixels)
+        and torch.equal(a.labels, b.labels)
+        and (a.names, a.left_out) == (b.names, b.left_out)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def wait_for_threads() -> list[str]:
+    """Return the loader's threads that still run after they had time to finish the image at hand."""
+    end = time.monotonic() + 10
+    while (alive := [t.name for t in threading.enumerate() if t.name.startswith("loader")]) and time.monotonic() < end:
+        time.sleep(0.01)
+    return alive
+
+
+@given(num_images=st.integers(0, 40), batch_size=sizes, num_threads=threads)
+def test_evaluation_shows_each_image_once_in_order(num_images: int, batch_size: int, num_threads: int) -> None:
+    dataset = Noise(num_images)
+    loading = Loading(batch_size=batch_size, num_threads=num_threads)
+    batches = list(evaluation_batches(dataset, PREPROCESSING, loading))
+    assert [name for batch in batches for name in batch.names] == [dataset.name(index) for index in range(num_images)]
+    assert [label for batch in batches for label in batch.labels.tolist()] == dataset.labels
+    assert all(len(batch.labels) == batch_size for batch in batches[:-1])
+    assert not any(batch.left_out for batch in batches)
+
+
+def test_evaluation_shows_an_image_as_the_classifier_will_see_it() -> None:
+    dataset = Noise(3)
+    [batch] = evaluation_batches(dataset, PREPROCESSING, Loading(batch_size=8))
+    assert (batch.pixels.dtype, batch.labels.dtype) == (torch.uint8, torch.int64)
+    for index, planes in enumerate(batch.pixels):
+        expected = np.asarray(central_crop(dataset.image(index), PREPROCESSING))
+        assert np.array_equal(planes.permute(1, 2, 0).numpy(), expected)
+
+
+@given(num_images=sizes, batch_size=sizes, num_threads=threads, epoch=st.integers(1, 3))
+def test_training_shows_each_image_once_in_every_epoch(
+    num_images: int, batch_size: int, num_threads: int, epoch: int
+) -> None:
+    dataset = Noise(num_images)
+    loading = Loading(batch_size=batch_size, num_threads=num_threads)
+    batches = list(training_batches(dataset, AUGMENT, loading, seed=0, epoch=epoch))
+    shown = [(name, label) for batch in batches for name, label in zip(batch.names, batch.labels.tolist(), strict=True)]
+    assert sorted(shown) == sorted((dataset.name(index), label) for index, label in enumerate(dataset.labels))
+
+
+@pytest.mark.parametrize("num_threads", [1, 3, 20])
+def test_training_batches_are_the_same_for_any_number_of_threads(num_threads: int) -> None:
+    assert is_same(trained(num_threads=num_threads), trained(num_threads=0))
+
+
+def test_training_batches_depend_on_the_seed_and_the_epoch_and_on_nothing_else() -> None:
+    assert is_same(trained(seed=0, epoch=1), trained(seed=0, epoch=1))
+    assert not is_same(trained(seed=1, epoch=1), trained(seed=0, epoch=1))
+    assert not is_same(trained(seed=0, epoch=2), trained(seed=0, epoch=1))
+
+
+def by_name(batches: list[Batch]) -> dict[str, torch.Tensor]:
+    return {name: pixels for batch in batches for name, pixels in zip(batch.names, batch.pixels, strict=True)}
+
+
+def test_both_the_order_and_the_random_changes_differ_between_epochs_and_seeds() -> None:
+    first = trained(seed=0, epoch=1)
+    for other in (trained(seed=0, epoch=2), trained(seed=1, epoch=1)):
+        assert list(by_name(other)) != list(by_name(first))
+        assert not all(torch.equal(pixels, by_name(other)[name]) for name, pixels in by_name(first).items())
+
+
+def test_the_random_change_of_an_image_does_not_depend_on_the_batch_it_is_in() -> None:
+    loading = Loading(batch_size=1, num_threads=0)
+    one_by_one = list(training_batches(Noise(11), AUGMENT, loading, seed=0, epoch=1))
+    together = by_name(trained())
+    assert all(torch.equal(pixels, together[name]) for name, pixels in by_name(one_by_one).items())
+
+
+@given(num_images=sizes, batch_size=sizes)
+def test_an_incomplete_last_batch_is_dropped_on_request_unless_it_is_the_only_one(
+    num_images: int, batch_size: int
+) -> None:
+    loading = Loading(batch_size=batch_size, num_threads=0, drops_last=True)
+    lengths = [len(b.labels) for b in training_batches(Noise(num_images), AUGMENT, loading, seed=0, epoch=1)]
+    whole = num_images // batch_size
+    assert lengths == ([batch_size] * whole if whole else [num_images])
+
+
+@given(bad=st.frozensets(st.integers(0, 19)), batch_size=sizes, num_threads=threads)
+def test_a_bad_image_is_named_and_left_out_and_the_rest_goes_on(
+    bad: frozenset[int], batch_size: int, num_threads: int
+) -> None:
+    loading = Loading(batch_size=batch_size, num_threads=num_threads)
+    batches = list(evaluation_batches(Noise(20, bad), PREPROCESSING, loading))
+    assert [name for b in batches for name in b.names] == [f"noise[{i}]" for i in range(20) if i not in bad]
+    assert [line for b in batches for line in b.left_out] == [
+        f"noise[{index}]: left out, the file is empty" for index in sorted(bad)
+    ]
+    assert all(len(b.pixels) == len(b.labels) == len(b.names) for b in batches)
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 3])
+def test_an_error_that_is_not_the_images_fault_comes_through_and_ends_the_threads(num_threads: int) -> None:
+    dataset = Noise(30, frozenset({9}), RuntimeError("the disk is on fire"))
+    loading = Loading(batch_size=4, num_threads=num_threads)
+    shown: list[str] = []
+    with pytest.raises(RuntimeError, match="the disk is on fire"):
+        for batch in evaluation_batches(dataset, PREPROCESSING, loading):
+            shown.extend(batch.names)
+    assert len(shown) == 8
+    assert wait_for_threads() == []
+
+
+def closed_after_one(batches: Iterator[Batch]) -> None:
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_closing_early_leaves_no_thread_running(num_threads: int) -> None:
+    loading = Loading(batch_size=2, num_threads=num_threads)
+    closed_after_one(evaluation_batches(Noise(200), PREPROCESSING, loading))
+    closed_after_one(training_batches(Noise(200), AUGMENT, loading, seed=0, epoch=1))
+    assert wait_for_threads() == []
+
+
+def test_running_to_the_end_leaves_no_thread_running() -> None:
+    trained(num_threads=3)
+    assert wait_for_threads() == []
+
+
+def test_only_a_few_batches_are_prepared_ahead() -> None:
+    asked: list[int] = []
+
+    class Counted(Noise):
+        def image(self, index: int) -> Image.Image:
+            asked.append(index)
+            return super().image(index)
+
+    batches = evaluation_batches(Counted(1_000), PREPROCESSING, Loading(batch_size=1, num_threads=2))
+    closed_after_one(batches)
+    assert wait_for_threads() == []
+    assert len(asked) <= 4  # the one that was taken, and one more than there are threads
+
+
+def test_closing_early_cancels_what_was_not_begun_and_waits_for_nothing() -> None:
+    asked: list[int] = []
+    gate = threading.Event()
+
+    class Held(Noise):
+        def image(self, index: int) -> Image.Image:
+            asked.append(index)
+            assert index == 0 or gate.wait(10)
+            return super().image(index)
+
+    closed_after_one(evaluation_batches(Held(100), PREPROCESSING, Loading(batch_size=1, num_threads=1)))
+    gate.set()
+    assert wait_for_threads() == []
+    assert asked in ([0], [0, 1])
