@@ -7,11 +7,13 @@ RUN := runs/demo
 
 # A stamp tells that the environment is as pyproject.toml wants it; a fresh machine makes it by itself.
 $(VENV)/core.stamp: pyproject.toml
+	@echo "Installing into $(VENV); PyTorch is large, so the first time takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/core.stamp
+	@echo "Installing what the tests and checks need."
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 

@@ -1,4 +1,5 @@
 import difflib
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor, nn
+
+# Tests run side by side, and threads that wait for a busy core in turn make small networks a hundred times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -52,15 +57,6 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: on thousands of tiny operations, threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

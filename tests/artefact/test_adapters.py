@@ -12,8 +12,6 @@ from resnext.model.forms import build, convert, skeleton
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture, architecture
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FORMS: list[Any] = ["aggregated", "concatenated", "grouped"]
 PATHS: list[Any] = ["aggregated", "concatenated"]
 

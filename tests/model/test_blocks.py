@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 from resnext.model.blocks import BasicBlock, bare_conv
 from resnext.spec.architecture import Architecture
 from resnext.spec.plan import ConvPlan, plan
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @given(cardinality=st.integers(1, 8), width=st.integers(1, 4), is_training=st.booleans(), seed=st.integers(0, 1_000))

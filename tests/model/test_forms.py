@@ -13,8 +13,6 @@ from resnext.model.forms import build, convert, convert_tensors, skeleton
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture, architecture
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FORMS: list[Any] = ["aggregated", "concatenated", "grouped"]
 PAIRS = list(permutations(FORMS, 2))
 SHORTCUTS: list[Any] = ["A", "B", "C", "none"]

@@ -13,8 +13,6 @@ from resnext.model.initialise import Constant, Distribution, Normal, Uniform, di
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture, architecture
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = Architecture(stage_depths=(1, 2), cardinality=2, base_width=3, base_channels=4, stem="cifar", num_classes=5)
 FORMS = ["aggregated", "concatenated", "grouped"]
 

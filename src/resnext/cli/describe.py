@@ -62,6 +62,11 @@ def _resolve(subject: str, num_classes: int | None) -> "tuple[Architecture, int 
         return manifest.architecture, manifest.preprocessing.image_size, manifest
     if subject.endswith(".toml") or subject in recipe_names():
         recipe = read_recipe(subject)
+        if recipe.model == AUTO:
+            raise ValueError(
+                f"recipe {subject} leaves its network to the data; describe a network by name, such as"
+                " resnext50_32x4d, or a recipe that sets model"
+            )
         return recipe.network(), None if recipe.image.size == AUTO else recipe.image.size, None
     return architecture(subject, **({"num_classes": num_classes} if num_classes else {})), None, None
 

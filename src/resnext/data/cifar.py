@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torchvision import datasets
-from torchvision.datasets.utils import download_and_extract_archive
 
 from resnext.data.dataset import ArrayDataset, Data, DataError, digest_of
 
@@ -22,20 +20,30 @@ _ADMITTED = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Where one of the two sets keeps what."""
+    """Where one of the two sets keeps what: its folder, its files, and its keys in them."""
 
-    archive: type[datasets.CIFAR10]
+    folder: str
+    files: dict[str, tuple[str, ...]]
+    meta: str
     labels: bytes
     class_names: str
 
-    def files(self, split: str) -> list[str]:
-        """Return the names of the files of a split."""
-        return [name for name, _ in (self.archive.train_list if split == "train" else self.archive.test_list)]
-
 
 _LAYOUTS = {
-    "cifar10": _Layout(archive=datasets.CIFAR10, labels=b"labels", class_names="label_names"),
-    "cifar100": _Layout(archive=datasets.CIFAR100, labels=b"fine_labels", class_names="fine_label_names"),
+    "cifar10": _Layout(
+        folder="cifar-10-batches-py",
+        files={"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)},
+        meta="batches.meta",
+        labels=b"labels",
+        class_names="label_names",
+    ),
+    "cifar100": _Layout(
+        folder="cifar-100-python",
+        files={"train": ("train",), "test": ("test",)},
+        meta="meta",
+        labels=b"fine_labels",
+        class_names="fine_label_names",
+    ),
 }
 
 
@@ -55,14 +63,12 @@ def open_cifar(kind: str, root: Path, *, download: bool = False) -> Data:
     Raises `DataError` where files are missing or damaged. `download` fetches them first where they are missing.
     """
     layout = _LAYOUTS[kind]
-    folder = root / layout.archive.base_folder
+    folder = root / layout.folder
     if download and not folder.is_dir():
-        download_and_extract_archive(
-            layout.archive.url, str(root), filename=layout.archive.filename, md5=layout.archive.tgz_md5
-        )
+        _download(kind, root)
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist; give the folder that holds it, or --download to fetch it")
-    class_names = _read_class_names(folder / layout.archive.meta["filename"], layout.class_names)
+    class_names = _read_class_names(folder / layout.meta, layout.class_names)
     splits = {split: _read_split(folder, layout, split) for split in ("train", "test")}
     for name, split in splits.items():
         if any(not 0 <= label < len(class_names) for label in split.labels):
@@ -76,6 +82,18 @@ def open_cifar(kind: str, root: Path, *, download: bool = False) -> Data:
     )
 
 
+def _download(kind: str, root: Path) -> None:
+    """Fetch and unpack an archive from where torchvision gets it, checked against its MD5."""
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only a download needs it
+    from torchvision.datasets.utils import download_and_extract_archive  # noqa: PLC0415
+
+    archive = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[kind]
+    try:
+        download_and_extract_archive(archive.url, str(root), filename=archive.filename, md5=archive.tgz_md5)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{archive.url} cannot be fetched into {root}: {error}") from None
+
+
 def _read_class_names(path: Path, key: str) -> tuple[str, ...]:
     names = _load(path, encoding="latin1").get(key)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -84,7 +102,7 @@ def _read_class_names(path: Path, key: str) -> tuple[str, ...]:
 
 
 def _read_split(folder: Path, layout: _Layout, split: str) -> ArrayDataset:
-    batches = [_load(folder / name, encoding="bytes") for name in layout.files(split)]
+    batches = [_load(folder / name, encoding="bytes") for name in layout.files[split]]
     try:
         planes = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
         labels = [int(label) for batch in batches for label in batch[layout.labels]]

@@ -9,10 +9,12 @@ from resnext.spec.recipe import AUTO, Recipe
 MAX_IMAGE_SIZE = 224
 CIFAR_IMAGE_SIZE = 32
 
+_MAX_SMALL_SIZE = 48
 _CPU_IMAGE_SIZE = 64
 _LARGE_SET = 10_000
 _RATE_PER_IMAGE = 0.1 / 128
-_REFERENCE_IMAGES, _REFERENCE_EPOCHS, _EPOCHS_EXPONENT = 1_500, 40, 0.28
+_REFERENCE_IMAGES, _EPOCHS_EXPONENT = 1_500, 0.28
+_SMALL_EPOCHS, _LARGE_EPOCHS = 30, 60
 _MIN_STEPS_PER_EPOCH = 20
 
 
@@ -61,7 +63,7 @@ def _image_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     side = facts.shorter_side
     if side < CIFAR_IMAGE_SIZE // 2:
         yield Choice("image.size", CIFAR_IMAGE_SIZE // 2, f"the images are tiny, {side} pixels on the shorter side")
-    elif side <= 1.5 * CIFAR_IMAGE_SIZE:
+    elif side <= _MAX_SMALL_SIZE:
         yield Choice("image.size", CIFAR_IMAGE_SIZE, f"the images have about {side} pixels on the shorter side")
     elif facts.has_gpu:
         size = min(MAX_IMAGE_SIZE, side // 32 * 32)
@@ -77,13 +79,13 @@ def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.architecture.get("block") == "basic":
         yield Choice("model", "resnet18", "the smallest net of basic blocks")
         return
-    is_small = recipe.image.size != AUTO and recipe.image.size <= 1.5 * CIFAR_IMAGE_SIZE
+    is_small = _is_small(recipe)
     kind = "a CIFAR net for small images" if is_small else "an ImageNet net for larger images"
     if facts.has_gpu:
         model = "resnext29_8x16d" if is_small else "resnext50_32x4d"
         yield Choice("model", model, f"{kind}, at a size for one GPU")
         return
-    yield Choice("model", "resnext11_8x4d" if is_small else "resnext26_8x4d", f"{kind}, at a size for {_cores(facts)}")
+    yield Choice("model", "resnext20_8x4d" if is_small else "resnext26_8x4d", f"{kind}, at a size for {_cores(facts)}")
     if "base_channels" not in recipe.architecture:
         yield Choice("architecture.base_channels", 32, "half the paper's, for the same reason")
 
@@ -111,7 +113,8 @@ def _epochs(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.epochs != AUTO:
         return
     scale = (_REFERENCE_IMAGES / facts.num_images) ** _EPOCHS_EXPONENT
-    epochs = min(100, max(8, round(_REFERENCE_EPOCHS * scale)))
+    reference = _SMALL_EPOCHS if _is_small(recipe) else _LARGE_EPOCHS
+    epochs = min(100, max(8, round(reference * scale)))
     yield Choice("epochs", epochs, f"{epochs * facts.num_images:,} images seen in all; fewer images, more epochs")
 
 
@@ -134,6 +137,10 @@ def _flip(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.augmentation.flip == AUTO:
         why = "a mirrored image keeps its class" if facts.is_mirrored_alike else "a mirrored image is another class"
         yield Choice("augmentation.flip", facts.is_mirrored_alike, why)
+
+
+def _is_small(recipe: Recipe) -> bool:
+    return recipe.image.size != AUTO and recipe.image.size <= _MAX_SMALL_SIZE
 
 
 def _cores(facts: Facts) -> str:

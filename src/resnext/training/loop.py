@@ -18,11 +18,13 @@ from resnext.training.state import TrainingState
 class NonFiniteLossError(ArithmeticError):
     """The loss became infinite or not a number: in training, before the step was taken, or when the epoch was scored.
 
-    `names` are the images of the training batch, if it was one.
+    `step` is the one that was not taken, or the one after which the epoch was scored; `names` are the images of the
+    training batch, if it was one.
     """
 
-    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+    def __init__(self, message: str, step: int, names: tuple[str, ...] = ()) -> None:
         super().__init__(message)
+        self.step = step
         self.names = names
 
 
@@ -97,7 +99,7 @@ def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
     scores = course.score()
     if not math.isfinite(scores.loss):
         where = f"the held-out loss became {scores.loss} after step {state.step}, in epoch {state.epoch}"
-        raise NonFiniteLossError(where, ())
+        raise NonFiniteLossError(where, state.step)
     yield EpochReport(
         epoch=state.epoch,
         step=state.step,
@@ -123,7 +125,7 @@ def _step(state: TrainingState, course: Course, batch: Batch, waited: float) -> 
     value = loss.item()
     if not math.isfinite(value):
         where = f"the loss became {value} at step {state.step + 1}, in epoch {state.epoch}"
-        raise NonFiniteLossError(where, batch.names)
+        raise NonFiniteLossError(where, state.step + 1, batch.names)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimiser.step()

@@ -19,7 +19,8 @@ class Machine:
     """Where and how a run computes.
 
     `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`; `num_threads` loads images, None
-    means one for each core up to eight; `form` is that of the blocks.
+    means one beside a CPU, whose cores have the network to compute, and one for each core, up to eight, beside a GPU;
+    `form` is that of the blocks.
     """
 
     device: str = "auto"
@@ -39,7 +40,9 @@ class Machine:
     @property
     def num_loader_threads(self) -> int:
         """How many threads load images; none means that the training thread does."""
-        return min(num_cores(), _MAX_LOADER_THREADS) if self.num_threads is None else self.num_threads
+        if self.num_threads is not None:
+            return self.num_threads
+        return 1 if self.torch_device().type == "cpu" else min(num_cores(), _MAX_LOADER_THREADS)
 
 
 def num_cores() -> int:

@@ -7,12 +7,15 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-_PACKAGES = ("resnext", "torch", "torchvision", "pillow", "numpy")
+import torch
+
+_PACKAGES = ("resnext", "pillow", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that touch a result."""
-    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+    installed = {package: version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), "torch": torch.__version__, **installed}
 
 
 def commit() -> str | None:

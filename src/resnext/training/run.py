@@ -60,6 +60,7 @@ class Run:
         self._best: tuple[int, Measurement] | None = None
         self._last: Measurement | None = None
         self._saved_step = 0
+        self._is_spoilt = False
         self.folder = RunFolder(out)  # last, so that a run that cannot begin leaves no folder
 
     def __iter__(self) -> Iterator[Report]:
@@ -80,8 +81,8 @@ class Run:
 
     def finish(self) -> Result:
         """Close the run, whole or stopped early: save what is not saved; score the best on the test split once."""
-        is_scored = self.state.step == self._saved_step
-        if not is_scored:
+        is_scored = self._last is not None and self.state.step == self._saved_step
+        if not is_scored and not self._is_spoilt:
             self._last = None
             self.folder.save("last", self.state.network, self._manifest(()))
         data = self.task.data
@@ -194,14 +195,13 @@ class Run:
 
     def _explained(self, error: NonFiniteLossError) -> NonFiniteLossError:
         """Log where the loss stopped being finite, and say what is kept and what to do."""
-        self.folder.event(
-            "non_finite_loss", {"message": str(error), "step": self.state.step + 1, "images": error.names}
-        )
+        self._is_spoilt = True
+        self.folder.event("non_finite_loss", {"message": str(error), "step": error.step, "images": error.names})
         last = self.folder.artefact("last")
         kept = f"{last} holds the weights after the last whole epoch" if self._last else "no epoch was finished yet"
         rate = chosen(self.task.recipe.optimiser.learning_rate, "optimiser.learning_rate")
         advice = f"try --set optimiser.learning_rate={rate / 4:g}"
-        return NonFiniteLossError(f"{error}; {kept}; {advice}", error.names)
+        return NonFiniteLossError(f"{error}; {kept}; {advice}", error.step, error.names)
 
     def _seconds(self) -> float:
         return round(time.perf_counter() - self._started, 3)

@@ -1,0 +1,80 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from resnext.artefact.store import load_artefact
+
+
+def as_module(plain: dict[str, str], *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "resnext", *map(str, arguments)]
+    return subprocess.Popen(command, env=plain, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def events(folder: Path) -> list[str]:
+    path = folder / "events.jsonl"
+    return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(event: str, folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while event not in events(folder) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert event in events(folder), "training did not begin"
+
+
+def test_the_module_runs_as_the_command(plain: dict[str, str]) -> None:
+    out, err = as_module(plain, "describe", "resnext29_8x64d").communicate(timeout=60)
+    assert ("resnext29_8x64d" in out, err) == (True, "")
+
+
+@pytest.mark.parametrize("arguments", [("describe", "resnet51"), ("describe",), ("describe", "resnet50", "--colour")])
+def test_wrong_usage_ends_with_status_2_and_no_traceback(plain: dict[str, str], arguments: tuple[str, ...]) -> None:
+    process = as_module(plain, *arguments)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "Error" in err
+    assert "Traceback" not in err
+
+
+def test_a_failed_job_ends_with_status_1(plain: dict[str, str], photos: Path, tiny: Path, tmp_path: Path) -> None:
+    wild = ("--set", "optimiser.learning_rate=1e30", "--out", tmp_path / "run", "--threads", "0")
+    process = as_module(plain, "train", photos, "--recipe", tiny, *wild)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.splitlines()[-1].startswith("Error: the loss became")
+    assert "Traceback" not in err
+
+
+def test_the_traceback_is_there_for_those_who_ask(plain: dict[str, str]) -> None:
+    process = as_module({**plain, "RESNEXT_TRACEBACK": "1"}, "describe", "resnet51")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" in err
+    assert "depth = 51" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("event", ["start", "epoch"])
+def test_an_interrupted_training_ends_cleanly_with_what_was_learnt(
+    plain: dict[str, str], photos: Path, tiny: Path, tmp_path: Path, event: str
+) -> None:
+    run = tmp_path / "run"
+    endless = ("--set", "epochs=100000", "--set", "batch_size=2", "--out", run, "--threads", "1")
+    process = as_module(plain, "train", photos, "--recipe", tiny, *endless)
+    try:
+        wait_for(event, run, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Stopping" in err
+    assert events(run)[-1] == "end"
+    assert load_artefact(run / "last.safetensors")[1].class_names == ("blue", "green", "red")
+    assert load_artefact(Path(out.splitlines()[-1]))[1].provenance.recipe == "tiny"
+    assert not list(run.glob(".*"))
