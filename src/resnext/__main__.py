@@ -21,8 +21,19 @@ def main() -> None:
             raise
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ValueError) else 1)
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get("RESNEXT_TRACEBACK") or not _is_out_of_memory(error):
+            raise
+        print("Error: out of memory; a smaller batch_size, image.size or model needs less", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Recognise what torch says where memory ends, on a GPU and on a CPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 if __name__ == "__main__":

@@ -89,8 +89,13 @@ def test_a_recipe_is_described_by_its_network_at_its_image_size(cli: Cli, tiny: 
 def test_a_recipe_that_chooses_its_network_later_says_so_in_one_sentence(cli: Cli) -> None:
     shown = cli("describe", "quick")
     assert shown.status == 2
-    assert "auto" in shown.err
+    assert "--data digits" in shown.err
     assert len(shown.err.splitlines()) == 1
+
+
+def test_a_recipe_that_adapts_is_described_for_the_data_it_is_given(cli: Cli) -> None:
+    found = described(cli, "quick", "--data", "digits")
+    assert (found["image_size"], found["architecture"]["num_classes"]) == ([16, 16], 10)
 
 
 def test_an_artefact_is_described_with_its_classes_scores_and_maker(cli: Cli, artefact: Path) -> None:

@@ -119,6 +119,14 @@ def test_splits_that_came_with_a_foreign_folder_are_respected(cli: Cli, artefact
     assert scores(cli, artefact, divided, "--split", "all")["num_images"] == 12
 
 
+def test_without_a_test_split_validation_is_scored_and_never_the_training_images(
+    cli: Cli, artefact: Path, divided: Path
+) -> None:
+    shutil.rmtree(divided / "test")
+    found = scores(cli, artefact, divided)
+    assert (found["split"], found["num_images"]) == ("val", 4)
+
+
 def test_a_bad_image_is_named_and_the_rest_is_scored(cli: Cli, artefact: Path, spoilt: Path) -> None:
     shown = cli("evaluate", artefact, spoilt, "--split", "all", "--json")
     assert (shown.status, json.loads(shown.out)["num_images"]) == (0, 60)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from resnext.__main__ import main
 from resnext.artefact.store import load_artefact
 
 
@@ -78,3 +79,23 @@ def test_an_interrupted_training_ends_cleanly_with_what_was_learnt(
     assert load_artefact(run / "last.safetensors")[1].class_names == ("blue", "green", "red")
     assert load_artefact(Path(out.splitlines()[-1]))[1].provenance.recipe == "tiny"
     assert not list(run.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_running_out_of_memory_is_one_sentence(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("resnext.cli.app.app", fail)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith("Error: out of memory; a smaller batch_size")

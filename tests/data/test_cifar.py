@@ -87,7 +87,7 @@ def test_pixels_labels_and_names_are_those_of_the_files(cifar10: Path) -> None:
 def test_the_test_set_is_what_the_best_epoch_is_chosen_on(cifar10: Path) -> None:
     data = open_cifar("cifar10", cifar10.parent)
     assert (data.source, data.selection, sorted(data.splits)) == ("cifar10", "test", ["test", "train"])
-    assert (data.problems, data.is_mirrored_alike, data.has_own_splits) == ((), True, True)
+    assert (data.problems, data.is_handwriting, data.has_own_splits) == ((), False, True)
 
 
 def test_cifar100_has_its_fine_labels(cifar100: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_digit_is_a_grey_image_of_8x8_from_black_to_white(digits: Data) -> Non
 
 
 def test_a_mirrored_digit_is_no_digit_and_the_best_is_chosen_on_validation(digits: Data) -> None:
-    assert not digits.is_mirrored_alike
+    assert digits.is_handwriting
     assert digits.selection == "val"
     assert digits.class_names == tuple("0123456789")
     assert digits.problems == ()

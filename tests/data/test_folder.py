@@ -63,7 +63,7 @@ def test_without_splits_each_class_is_divided_80_10_10(unsplit: Path) -> None:
         "val": {"cats": 2, "dogs": 3},
         "test": {"cats": 2, "dogs": 3},
     }
-    assert (data.selection, data.has_own_splits, data.is_mirrored_alike, data.problems) == ("val", False, True, ())
+    assert (data.selection, data.has_own_splits, data.is_handwriting, data.problems) == ("val", False, False, ())
 
 
 def test_every_image_is_in_one_split_under_the_class_of_its_folder(unsplit: Path) -> None:

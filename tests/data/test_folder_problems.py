@@ -181,11 +181,16 @@ def test_in_a_large_folder_with_splits_a_damaged_image_is_named_when_it_is_met_o
     assert len(open_folder(healthy, examine_all=True).problems) == 1
 
 
-def test_in_a_large_folder_without_splits_copies_still_stay_together(
-    healthy: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("parent", [".", "train"])
+def test_in_a_large_folder_divided_here_copies_still_stay_together(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch, parent: str
 ) -> None:
+    cats = healthy / parent / "cats"
+    for class_name in ("cats", "dogs"):
+        (healthy / parent).mkdir(exist_ok=True)
+        (healthy / class_name).rename(healthy / parent / class_name)
     for number in range(5):
-        (healthy / "cats" / f"copy{number}.png").write_bytes((healthy / "cats" / "3.png").read_bytes())
+        (cats / f"copy{number}.png").write_bytes((cats / "3.png").read_bytes())
     expected = open_folder(healthy)
     monkeypatch.setattr(module, "MAX_EXAMINED", 20)
     assert open_folder(healthy) == expected

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnext.data import views
 from resnext.data.dataset import ArrayDataset, Data, DataError
-from resnext.data.views import Joined, Relabelled, under_classes
+from resnext.data.views import Joined, Relabelled, Remembered, under_classes
 
 
 def grey(source: str, levels: list[int], labels: list[int]) -> ArrayDataset:
@@ -59,3 +60,25 @@ def test_a_class_that_the_classifier_does_not_know_is_refused_by_name() -> None:
     with pytest.raises(DataError) as caught:
         under_classes(opened(("cats", "wolves")), ["cats", "dogs"])
     assert str(caught.value) == "animals has classes that the classifier does not know: wolves; it knows cats, dogs"
+
+
+def test_an_image_is_decoded_once_while_it_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 3), dtype=np.uint8)
+    dataset = ArrayDataset("some", pixels, [0] * 4)
+    asked: list[int] = []
+
+    class Counted:
+        labels = dataset.labels
+        name = dataset.name
+
+        def image(self, index: int) -> Image.Image:
+            asked.append(index)
+            return dataset.image(index)
+
+    monkeypatch.setattr(views, "MAX_REMEMBERED_BYTES", 2 * 5 * 5 * 3)
+    remembered = Remembered(Counted())
+    for _ in range(2):
+        for index in range(4):
+            assert remembered.image(index).tobytes() == dataset.image(index).tobytes()
+    assert asked == [0, 1, 2, 3, 2, 3]
+    assert remembered.name(3) == "some[3]"

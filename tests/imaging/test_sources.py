@@ -69,3 +69,15 @@ def test_what_is_missing_is_passed_on_to_be_named_where_it_is_read(photos: Path,
 
 def test_what_the_user_names_by_hand_is_passed_on_whatever_its_suffix(photos: Path) -> None:
     assert found(photos, [str(photos / "notes.txt")]) == ["notes.txt"]
+
+
+def test_hidden_files_and_folders_are_passed_over(photos: Path) -> None:
+    (photos / ".thumbs").mkdir()
+    (photos / ".thumbs" / "b.png").touch()
+    (photos / "._b.png").touch()
+    assert found(photos, [str(photos)]) == ["a.JPG", "b.png", "deep/er/c.webp", "deep/z.jpeg"]
+
+
+def test_a_name_too_long_for_the_system_is_left_to_whoever_reads_it() -> None:
+    name = "x" * 5_000 + ".png"
+    assert list(image_paths([name])) == [name]

@@ -33,7 +33,7 @@ OTHER: dict[str, Any] = {
     "image.mean": (0.5, 0.456, 0.406),
     "image.std": (0.229, 0.224, 0.25),
     "augmentation.crop": "none",
-    "augmentation.min_area": 0.5,
+    "augmentation.min_area": 0.25,
     "augmentation.max_shift": 5,
     "augmentation.max_rotation_degrees": 10.0,
     "augmentation.flip": True,
@@ -95,7 +95,7 @@ RECIPES = st.builds(
     model=or_auto(st.sampled_from(["resnet18", "resnext29_8x64d", "resnext50_32x4d"])),
     architecture=st.dictionaries(st.sampled_from(["base_width", "base_channels", "num_classes"]), st.integers(1, 999)),
     epochs=or_auto(st.integers(1, 10**9)),
-    batch_size=or_auto(st.integers(1, 10**9)),
+    batch_size=or_auto(st.integers(2, 10**9)),
     label_smoothing=fractions,
     image=IMAGES,
     augmentation=AUGMENTATIONS,
@@ -165,7 +165,7 @@ def test_overrides_are_put_over_the_nested_fields_of_the_file() -> None:
         ({"epochs": 2.5}, ["epochs", "= 2.5", "valid integer"]),
         ({"epochs": "many"}, ["epochs", "= 'many'", "valid integer"]),
         ({"epochs": True}, ["epochs", "= True", "valid integer"]),
-        ({"batch_size": -1}, ["batch_size", "= -1", "greater than or equal to 1"]),
+        ({"batch_size": 1}, ["batch_size", "= 1", "greater than or equal to 2"]),
         ({"label_smoothing": 1}, ["label_smoothing = 1", "less than 1"]),
         ({"image": {"size": 4_097}}, ["image", "size", "= 4097", "less than or equal to 4096"]),
         ({"image": {"mean": [0.5]}}, ["image", "mean"]),
@@ -235,7 +235,7 @@ def test_a_recipe_is_resolved_once_nothing_says_auto() -> None:
     recipe = Recipe(**RESOLVED)
     assert recipe.is_resolved
     left_open = ["model", "epochs", "batch_size", "image.size", "augmentation.crop", "augmentation.flip"]
-    for key in [*left_open, "augmentation.max_rotation_degrees", "optimiser.learning_rate"]:
+    for key in [*left_open, "augmentation.min_area", "augmentation.max_rotation_degrees", "optimiser.learning_rate"]:
         assert not changed(recipe, key, AUTO).is_resolved, key
 
 
@@ -245,6 +245,12 @@ def test_the_digest_changes_with_every_field_but_the_name() -> None:
     digests = {key: changed(recipe, key, value).digest() for key, value in OTHER.items()}
     assert len({recipe.digest(), *digests.values()}) == 1 + len(OTHER)
     assert changed(recipe, "name", "another").digest() == recipe.digest()
+
+
+def test_two_names_of_one_network_give_one_digest() -> None:
+    names = ("wide_resnet50_2", "resnet50_1x128d")
+    alias, canonical = (Recipe(**{**RESOLVED, "model": name}) for name in names)
+    assert alias.digest() == canonical.digest()
 
 
 def test_an_unresolved_recipe_refuses_what_needs_a_resolved_one() -> None:

@@ -1,16 +1,20 @@
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resnext.spec.complexity import complexity
 from resnext.spec.recipe import AUTO, Recipe, read_recipe
 from resnext.spec.resolve import Choice, Facts, resolve
+from resnext.spec.value import SpecError
 
 OPEN = {
     "model": st.sampled_from(["resnet18", "resnext29_8x64d", "resnext50_32x4d"]),
     "epochs": st.integers(1, 500),
-    "batch_size": st.integers(1, 512),
+    "batch_size": st.integers(2, 512),
     "image.size": st.integers(32, 512),
     "augmentation.crop": st.sampled_from(["random_resized", "shift", "none"]),
     "augmentation.flip": st.booleans(),
@@ -25,7 +29,7 @@ FACTS = st.builds(
     num_images=st.integers(1, 2_000_000),
     num_classes=st.integers(2, 1_000),
     shorter_side=st.integers(1, 5_000),
-    is_mirrored_alike=st.booleans(),
+    is_handwriting=st.booleans(),
     num_cores=st.integers(1, 128),
     has_gpu=st.booleans(),
 )
@@ -82,7 +86,7 @@ def test_every_choice_is_what_the_recipe_then_says_and_gives_its_reason(facts: F
 
 @given(facts=FACTS, explicit=EXPLICIT)
 def test_the_network_has_the_classes_of_the_data(facts: Facts, explicit: dict[str, Any]) -> None:
-    recipe, _ = resolved({**explicit, "architecture.num_classes": 7}, facts)
+    recipe, _ = resolved(explicit, facts)
     assert recipe.network().num_classes == facts.num_classes
 
 
@@ -97,15 +101,38 @@ def test_the_same_facts_lead_to_the_same_recipe(facts: Facts) -> None:
     assert resolved({}, facts) == resolved({}, facts)
 
 
-@pytest.mark.parametrize("is_mirrored_alike", [True, False])
-def test_images_are_flipped_only_where_a_mirrored_one_keeps_its_class(is_mirrored_alike: bool) -> None:
-    facts = Facts(
-        num_images=500,
-        num_classes=3,
-        shorter_side=64,
-        is_mirrored_alike=is_mirrored_alike,
-        num_cores=2,
-        has_gpu=False,
-    )
-    recipe, _ = resolved({}, facts)
-    assert recipe.augmentation.flip is is_mirrored_alike
+SOME_FACTS = Facts(num_images=500, num_classes=3, shorter_side=300, is_handwriting=False, num_cores=2, has_gpu=False)
+
+
+def test_handwriting_is_never_flipped() -> None:
+    for is_handwriting in (True, False):
+        recipe, _ = resolved({}, replace(SOME_FACTS, is_handwriting=is_handwriting))
+        assert recipe.augmentation.flip is not is_handwriting
+
+
+def test_more_cores_and_a_gpu_take_on_more() -> None:
+    machines = [SOME_FACTS, replace(SOME_FACTS, num_cores=64), replace(SOME_FACTS, has_gpu=True)]
+    recipes = [resolved({}, facts)[0] for facts in machines]
+    costs = [complexity(recipe.network(), recipe.preprocessing().image_size).macs for recipe in recipes]
+    assert costs[0] < costs[1] < costs[2]
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_classes", 7), ("input_channels", 1)])
+def test_a_network_that_does_not_fit_the_data_is_refused(key: str, value: int) -> None:
+    with pytest.raises(SpecError, match=f"architecture.{key} = {value}: "):
+        resolved({f"architecture.{key}": value}, SOME_FACTS)
+
+
+def test_what_quick_chooses_is_pinned(golden: Callable[[str, str], None]) -> None:
+    sets = {
+        "digits on 2 cores": replace(SOME_FACTS, num_images=1_439, shorter_side=8, is_handwriting=True),
+        "small photographs on 2 cores": replace(SOME_FACTS, num_images=1_646, shorter_side=100),
+        "CIFAR-10 on 2 cores": replace(SOME_FACTS, num_images=50_000, shorter_side=32),
+        "photographs on a GPU": replace(SOME_FACTS, num_images=20_000, shorter_side=375, has_gpu=True),
+    }
+    lines: list[str] = []
+    for title, facts in sets.items():
+        recipe, choices = resolved({}, facts)
+        lines += [title, f"  digest {recipe.digest()}"]
+        lines += [f"  {choice.field} = {choice.value}: {choice.why}" for choice in choices]
+    golden("quick.txt", "\n".join(lines) + "\n")

@@ -148,7 +148,7 @@ def test_a_batch_without_a_readable_image_is_passed_over(state: TrainingState, r
 
 
 def test_an_epoch_without_a_readable_image_stops_the_run(state: TrainingState, recipe: Recipe) -> None:
-    with pytest.raises(ValueError, match="no training image could be read"):
+    with pytest.raises(OSError, match="no training image could be read"):
         list(epochs(state, course(recipe, batches=lambda epoch: iter([EMPTY]))))
 
 

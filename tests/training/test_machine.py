@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from resnext.training.machine import Machine
+from resnext.training.machine import Machine, num_cores
 
 
 @pytest.mark.parametrize("name", ["gpu", "abacus", "cuda:99", "meta"])
@@ -25,7 +25,7 @@ def test_precision_is_the_type_of_the_weights() -> None:
     assert Machine(precision="fp64").dtype == torch.float64
 
 
-def test_one_thread_loads_images_beside_a_cpu_unless_told_otherwise() -> None:
-    assert Machine(device="cpu").num_loader_threads == 1
+def test_few_threads_load_images_beside_a_cpu_unless_told_otherwise() -> None:
+    assert Machine(device="cpu").num_loader_threads == min(8, num_cores() // 4)
     assert Machine(num_threads=0).num_loader_threads == 0
     assert Machine(num_threads=11).num_loader_threads == 11

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resnext.model.blocks import Form
-from resnext.model.forms import convert_tensors
+from resnext.model.forms import convert_tensors, tensor_names
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
 from resnext.spec.plan import BlockPlan, plan
@@ -17,7 +17,6 @@ Naming = Literal["resnext", "torchvision", "timm"]
 
 _WRAPPERS = ("state_dict", "model")
 _PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
-_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _COUNTER = "num_batches_tracked"
 _MOST_NAMED = 12
 
@@ -32,7 +31,8 @@ def load_weights(network: Network, state_dict: Mapping[str, Any], *, replace_hea
     """
     architecture = network.architecture
     tensors, source = _recognise(_unwrap(state_dict), architecture)
-    tensors = convert_tensors(tensors, architecture, source, "grouped")
+    if source != "grouped":
+        tensors = convert_tensors(tensors, architecture, source, "grouped")
     own = convert_tensors(network.state_dict(), architecture, network.form, "grouped")
     if replace_head:
         tensors.update({name: tensor for name, tensor in own.items() if name.startswith("head.")})
@@ -64,12 +64,8 @@ def torchvision_names(architecture: Architecture) -> dict[str, str]:
     layers = {"stem.conv": "conv1", "stem.norm": "bn1", "head": "fc"}
     for block in network.blocks:
         layers.update(_block_layers(block))
-    names: dict[str, str] = {}
-    for own, theirs in layers.items():
-        kind = own.rpartition(".")[2]
-        tensors = {"conv": ("weight",), "norm": _NORM_TENSORS}.get(kind, ("weight", "bias"))
-        names.update((f"{own}.{tensor}", f"{theirs}.{tensor}") for tensor in tensors)
-    return names
+    own_names = (name.rpartition(".") for name in tensor_names(architecture))
+    return {f"{layer}.{tensor}": f"{layers[layer]}.{tensor}" for layer, _, tensor in own_names}
 
 
 def _block_layers(block: BlockPlan) -> dict[str, str]:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from resnext.artefact.manifest import Manifest
     from resnext.spec.architecture import Architecture
-    from resnext.spec.complexity import Complexity
+    from resnext.spec.complexity import Complexity, EqualTemplate
+    from resnext.spec.recipe import Recipe
 
 _CARDINALITIES = (1, 2, 4, 8, 32)
 
@@ -23,6 +24,7 @@ def describe(
     ] = None,
     like: Annotated[str | None, typer.Option(help="A network to compare the cost with, such as resnet50.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes of a network given by name.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data for a recipe that adapts to it, such as quick.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Show a network: its layers, what they cost, its template, and how C and d trade at equal complexity."""
@@ -30,7 +32,7 @@ def describe(
     from resnext.spec.architecture import architecture
     from resnext.spec.complexity import complexity
 
-    network, size, manifest = _resolve(subject, num_classes)
+    network, size, manifest = _find(subject, num_classes, data)
     cost = complexity(network, image_size or size)
     other = complexity(architecture(like, num_classes=network.num_classes), cost.image_size) if like else None
     if as_json:
@@ -48,7 +50,9 @@ def describe(
         _print_manifest(console, manifest)
 
 
-def _resolve(subject: str, num_classes: int | None) -> "tuple[Architecture, int | None, Manifest | None]":
+def _find(
+    subject: str, num_classes: int | None, data: str | None
+) -> "tuple[Architecture, int | None, Manifest | None]":
     """Find the network, the image size and the manifest behind a name, a recipe or an artefact."""
     from resnext.spec.architecture import architecture
     from resnext.spec.recipe import AUTO, read_recipe, recipe_names
@@ -61,14 +65,23 @@ def _resolve(subject: str, num_classes: int | None) -> "tuple[Architecture, int 
         manifest = load_artefact(Path(subject))[1]
         return manifest.architecture, manifest.preprocessing.image_size, manifest
     if subject.endswith(".toml") or subject in recipe_names():
-        recipe = read_recipe(subject)
-        if recipe.model == AUTO:
-            raise ValueError(
-                f"recipe {subject} leaves its network to the data; describe a network by name, such as"
-                " resnext50_32x4d, or a recipe that sets model"
-            )
+        recipe = _resolved(read_recipe(subject), data)
         return recipe.network(), None if recipe.image.size == AUTO else recipe.image.size, None
     return architecture(subject, **({"num_classes": num_classes} if num_classes else {})), None, None
+
+
+def _resolved(recipe: "Recipe", data: str | None) -> "Recipe":
+    from resnext.spec.recipe import AUTO
+
+    if data is not None:
+        from resnext.data.open import open_data
+        from resnext.training.machine import Machine
+        from resnext.training.task import adapt
+
+        return adapt(recipe, open_data(data), Machine())[0]
+    if recipe.model == AUTO:
+        raise ValueError(f"recipe {recipe.name} leaves its network to the data; name some, for example --data digits")
+    return recipe
 
 
 def _print_layers(console: "Console", cost: "Complexity") -> None:
@@ -102,16 +115,10 @@ def _print_stages(console: "Console", network: "Architecture") -> None:
     console.print(stages)
 
 
-def _widths(network: "Architecture") -> list[dict[str, int]]:
-    """Table 2 for a network: for each C, the d of equal complexity, the width of the 3x3, the template's weights."""
-    from resnext.spec.complexity import solve_width, template_weights
+def _widths(network: "Architecture") -> "list[EqualTemplate]":
+    from resnext.spec.complexity import equal_template
 
-    rows = []
-    for cardinality in sorted({*_CARDINALITIES, network.cardinality}):
-        width = solve_width(cardinality=cardinality, like=network)
-        weights = template_weights(network.replace(cardinality=cardinality, base_width=width))
-        rows.append({"cardinality": cardinality, "base_width": width, "weights": weights})
-    return rows
+    return [equal_template(cardinality, network) for cardinality in sorted({*_CARDINALITIES, network.cardinality})]
 
 
 def _print_widths(console: "Console", network: "Architecture") -> None:
@@ -119,9 +126,9 @@ def _print_widths(console: "Console", network: "Architecture") -> None:
 
     widths = table("\nC against d at equal complexity (Table 2)", "C", "d", "C * d", "weights of the template", "")
     for row in _widths(network):
-        cardinality, width = row["cardinality"], row["base_width"]
+        cardinality, width = row.cardinality, row.base_width
         mark = "this one" if (cardinality, width) == (network.cardinality, network.base_width) else ""
-        widths.add_row(str(cardinality), str(width), str(cardinality * width), thousands(row["weights"]), mark)
+        widths.add_row(str(cardinality), str(width), str(cardinality * width), thousands(row.weights), mark)
     console.print(widths)
 
 
@@ -173,7 +180,9 @@ def _as_json(
         "architecture": network.model_dump(),
         **{"params": cost.params, "macs": cost.macs, "activations": cost.activations, "image_size": cost.image_size},
         "layers": [asdict(layer) for layer in cost.layers],
-        "widths_of_equal_complexity": _widths(network) if network.block == "bottleneck" else None,
+        "widths_of_equal_complexity": [asdict(row) for row in _widths(network)]
+        if network.block == "bottleneck"
+        else None,
     }
     if like[1] is not None:
         described["like"] = {"name": like[0], "params": like[1].params, "macs": like[1].macs}

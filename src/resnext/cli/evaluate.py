@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnext.cli.options import ArtefactArgument, DataArgument, DeviceOption, StrictOption
+from resnext.cli.options import ArtefactArgument, DataArgument, DeviceOption, DownloadOption, StrictOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +26,14 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, val, test or all. Left out: test, where the data came with splits or is what the artefact"
-            " was trained on; else all."
+            help="train, val, test or all. Left out: test, or val where there is none, if the data came with splits"
+            " or is what the artefact was trained on; else all."
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; changes no score.")] = 64,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
+    download: DownloadOption = False,
     strict: StrictOption = False,
 ) -> None:
     """Score an artefact on a data set: errors, loss, every class, and what is taken for what."""
@@ -44,7 +45,7 @@ def evaluate(
     from resnext.inference.classifier import load
 
     classifier = load(artefact, device)
-    opened = under_classes(open_data(data, strict=strict), classifier.class_names)
+    opened = under_classes(open_data(data, download=download, strict=strict), classifier.class_names)
     name, dataset = _chosen(opened, split, classifier)
     for problem in opened.problems:
         messages().print(f"  {problem}")
@@ -70,7 +71,8 @@ def _chosen(data: "Data", split: str | None, classifier: "Classifier") -> tuple[
 
     if split is None:
         is_familiar = data.digest == classifier.manifest.provenance.data_digest
-        split = "test" if "test" in data.splits and (data.has_own_splits or is_familiar) else _ALL
+        held_out = "test" if "test" in data.splits else data.selection
+        split = held_out if data.has_own_splits or is_familiar else _ALL
     return split, Joined(tuple(data.splits.values())) if split == _ALL else data.split(split)
 
 

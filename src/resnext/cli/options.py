@@ -9,7 +9,8 @@ DataArgument = Annotated[str, typer.Argument(help="digits, a folder of images, c
 ArtefactArgument = Annotated[Path, typer.Argument(help="A .safetensors file that training wrote.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=0, help="Threads that load images; if left out, one on the CPU, up to 8 with a GPU.")
+    int | None,
+    typer.Option(min=0, help="Threads that load images; 0: the training thread does it. Default: as pays."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop where an image has a problem.")]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch CIFAR where it is missing.")]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Row = tuple[str, Prediction | ImageError]
 
 _STANDARD_INPUT = "-"
+_PATH_WIDTH, _LABEL_WIDTH = 40, 12
 
 
 def predict(
@@ -37,7 +38,7 @@ def predict(
         raise typer.BadParameter("--json and --csv exclude each other")
     classifier = load(artefact, device)
     rows = predict_files(classifier, image_paths(_named(sources)), top)
-    show = _print_json if as_json else _print_csv if as_csv else _print_lines
+    show = _print_json if as_json else _print_csv if as_csv else _print_table
     num_images = num_errors = 0
     for row in show(rows):
         num_images += 1
@@ -88,7 +89,8 @@ def _print_csv(rows: "Iterable[Row]") -> "Iterator[Row]":
         yield row
 
 
-def _print_lines(rows: "Iterable[Row]") -> "Iterator[Row]":
+def _print_table(rows: "Iterable[Row]") -> "Iterator[Row]":
+    """Print a row an image as its answer comes, under one another where names are short."""
     from resnext.cli.console import results
     from resnext.inference.classifier import Prediction
 
@@ -97,8 +99,8 @@ def _print_lines(rows: "Iterable[Row]") -> "Iterator[Row]":
         path, outcome = row
         if isinstance(outcome, Prediction):
             answers = zip(outcome.labels, outcome.probabilities, strict=True)
-            said = "  ".join(f"{label} {probability:.1%}" for label, probability in answers)
-            console.print(f"{path}  {said}")
+            said = "  ".join(f"{label:<{_LABEL_WIDTH}} {probability:6.1%}" for label, probability in answers)
+            console.print(f"{path:<{_PATH_WIDTH}}  {said}".rstrip())
         else:
-            console.print(f"error: {outcome}", style="red")
+            console.print(f"{path:<{_PATH_WIDTH}}   error {str(outcome).removeprefix(f'{path}: ')}", style="red")
         yield row

@@ -29,7 +29,6 @@ def follow(run: "Run", stop: Event, console: "Console") -> None:
                 console.print(f"  {problem}")
             num_seen = len(run.problems)
             if stop.is_set():
-                console.print("Stopping, as asked; Ctrl-C again stops at once.")
                 break
 
 
@@ -106,20 +105,21 @@ class _Bar:
         self.progress = progress
         self.num_epochs = run.task.horizon.num_epochs
         self.pace = _Pace(run.task.horizon.num_steps)
-        self.held_out = ""
+        self.errors = ""
         self.task: TaskID = progress.add_task("starting", total=self.pace.num_steps, speed="")
 
     def show(self, report: Report) -> None:
         if isinstance(report, EpochReport):
             self.pace.rest()
-            self.held_out = f"  error {percent(report.scores.top1_error_percent)} %"
+            train, held_out = report.train_top1_error_percent, report.scores.top1_error_percent
+            self.errors = f"  errors {percent(train)} % train, {percent(held_out)} % held out"
             self.progress.console.print(_epoch_line(report, self.num_epochs))
             return
         self.pace.step(report)
         self.progress.update(
             self.task,
             completed=report.step,
-            description=f"epoch {report.epoch}/{self.num_epochs}  loss {report.loss:.3f}{self.held_out}",
+            description=f"epoch {report.epoch}/{self.num_epochs}  loss {report.loss:.3f}{self.errors}",
             speed=f"{self.pace.images_per_second():.0f} images/s  {self.pace.left(report.step)} left",
         )
 

@@ -61,17 +61,21 @@ def train(
     strict: StrictOption = False,
 ) -> None:
     """Train a classifier on images; writes a run folder with the best and the last artefact."""
+    from rich.text import Text
+
+    from resnext.cli.console import messages
     from resnext.data.open import open_data
     from resnext.spec.override import parse_overrides
     from resnext.spec.recipe import read_recipe
     from resnext.training.machine import Machine
     from resnext.training.task import Task, adapt
 
-    overrides = {**({"model": model} if model else {}), **parse_overrides(settings or [])}
+    overrides = parse_overrides([*(settings or []), *([f"model={model}"] if model else [])])
     wanted = read_recipe(recipe, overrides)
     machine = Machine(device=device, num_threads=threads, precision=precision.value, form=form.value)
     machine.torch_device()
-    opened = open_data(data, download=download, strict=strict)
+    with messages().status(Text(f"Reading {data}")):
+        opened = open_data(data, download=download, strict=strict)
     resolved, choices = adapt(wanted, opened, machine)
     _carry_out(Task(data=opened, recipe=resolved, seed=seed), out, (machine, choices))
 

@@ -20,6 +20,7 @@ def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augme
     """Return the function that turns a training image into a random variant of the network's input size."""
 
     crop = chosen(augmentation.crop, "augmentation.crop")
+    min_area = chosen(augmentation.min_area, "augmentation.min_area")
     max_rotation = chosen(augmentation.max_rotation_degrees, "augmentation.max_rotation_degrees")
     flips = chosen(augmentation.flip, "augmentation.flip")
     resampling = RESAMPLING[preprocessing.interpolation]
@@ -27,7 +28,7 @@ def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augme
     def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         match crop:
             case "random_resized":
-                image = random_resized_crop(image, augmentation.min_area, preprocessing, rng)
+                image = random_resized_crop(image, min_area, preprocessing, rng)
             case "shift":
                 image = random_shift(central_crop(image, preprocessing), augmentation.max_shift, rng)
             case _:

@@ -36,8 +36,8 @@ class Data:
     """A data set as opened: its splits (`train`, and `val` or `test` or both), and what was noticed on the way.
 
     `selection` is the split on which the best epoch is chosen. `problems` has a line for everything that is wrong
-    with the images and was worked around. `has_own_splits` says whether the splits came with the data, and
-    `is_mirrored_alike` whether a mirrored image keeps its class.
+    with the images and was worked around. `has_own_splits` says whether the splits came with the data;
+    `is_handwriting`, that the images have a left and a right, fill their frame and slant, as photographs do not.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Data:
     selection: str = "val"
     problems: tuple[str, ...] = ()
     has_own_splits: bool = True
-    is_mirrored_alike: bool = True
+    is_handwriting: bool = False
 
     def split(self, name: str) -> Dataset:
         """Return a split by name. Raises `DataError` where the data has none of that name."""

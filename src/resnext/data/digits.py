@@ -9,7 +9,7 @@ _INK_LEVELS = 16
 
 
 def open_digits() -> Data:
-    """Open the bundled digits, split 80/10/10. A mirrored digit is no digit, so they are not to be flipped."""
+    """Open the bundled digits, split 80/10/10."""
     from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, and only this source needs it
 
     bundle = load_digits()
@@ -25,5 +25,5 @@ def open_digits() -> Data:
             for name, chosen in indices.items()
         },
         digest=digest_of([pixels.tobytes(), bytes(labels)]),
-        is_mirrored_alike=False,
+        is_handwriting=True,
     )

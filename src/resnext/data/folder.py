@@ -61,7 +61,8 @@ def open_folder(root: Path, *, examine_all: bool = False) -> Data:
     problems: list[str] = []
     files = list(_listed(root, problems))
     has_splits = any(file.split for file in files)
-    if examine_all or not has_splits or len(files) <= MAX_EXAMINED:
+    is_divided_here = not any(file.split == "val" for file in files)
+    if examine_all or is_divided_here or len(files) <= MAX_EXAMINED:
         files = _examined(root, files, problems, decodes=examine_all or len(files) <= MAX_EXAMINED)
         problems.extend(_same_in_two_classes(files))
     class_names = _class_names(root, files, problems)
@@ -193,6 +194,6 @@ def _splits(root: Path, files: list[_File], class_names: tuple[str, ...]) -> dic
 
 
 def _divided(files: list[_File], label_of: dict[str, int], fractions: dict[str, float]) -> dict[str, list[_File]]:
-    contents = [file.content or file.path for file in files]
-    indices = split_by_content([label_of[file.class_name] for file in files], contents, fractions)
+    labels = [label_of[file.class_name] for file in files]
+    indices = split_by_content(labels, [file.content for file in files], fractions)
     return {name: [files[i] for i in chosen] for name, chosen in indices.items()}

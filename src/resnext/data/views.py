@@ -1,4 +1,4 @@
-"""Data sets seen another way: under another list of classes, or several as one."""
+"""Data sets seen another way: under other labels, several as one, or remembered once decoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,8 @@ from functools import cached_property
 from PIL import Image
 
 from resnext.data.dataset import Data, DataError, Dataset
+
+MAX_REMEMBERED_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,31 @@ class Joined:
                 return part, index
             index -= len(part.labels)
         raise IndexError("beyond the last image of the last part")
+
+
+class Remembered:
+    """A data set that keeps decoded images in memory, exactly, as long as they fit into `MAX_REMEMBERED_BYTES`."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.labels = dataset.labels
+        self._images: dict[int, Image.Image] = {}
+        self._num_bytes = 0
+
+    def name(self, index: int) -> str:
+        """Return what messages call an image."""
+        return self.dataset.name(index)
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image as RGB, decoded now or remembered."""
+        if index in self._images:
+            return self._images[index]
+        image = self.dataset.image(index)
+        num_bytes = 3 * image.width * image.height
+        if self._num_bytes + num_bytes <= MAX_REMEMBERED_BYTES:
+            self._num_bytes += num_bytes
+            self._images[index] = image
+        return image
 
 
 def under_classes(data: Data, class_names: Sequence[str]) -> Data:

@@ -14,14 +14,20 @@ def image_paths(sources: Iterable[str]) -> Iterator[str]:
     anything else is yielded as it is, so that a missing file is met, and named, where it is read.
     """
     for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            yield from sorted(str(file) for file in path.rglob("*") if _is_image(file))
-        elif has_magic(source) and not path.exists():
-            yield from sorted(glob(source, recursive=True)) or [source]  # noqa: PTH207 - may be absolute
-        else:
+        try:
+            yield from _paths_of(source)
+        except OSError:
             yield source
 
 
+def _paths_of(source: str) -> list[str]:
+    path = Path(source)
+    if path.is_dir():
+        return sorted(str(file) for file in path.rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
+    if has_magic(source) and not path.exists():
+        return sorted(glob(source, recursive=True)) or [source]  # noqa: PTH207 - may be absolute
+    return [source]
+
+
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)

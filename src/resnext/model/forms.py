@@ -22,7 +22,7 @@ from resnext.spec.architecture import Architecture
 from resnext.spec.architecture import architecture as parse
 from resnext.spec.plan import BlockPlan, plan
 
-_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class Path(nn.Module):
@@ -133,10 +133,21 @@ def convert_tensors(
     result: dict[str, Tensor] = {}
     for name, tensor in _merge(tensors, architecture, source).items():
         parts, dim = (rules[name].parts, rules[name].dim) if name in rules else ((name,), 0)
+        if tensor.ndim and tensor.shape[dim] % len(parts):
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)} cannot be cut into {len(parts)} paths")
         slices = tensor.chunk(len(parts), dim) if tensor.ndim else [tensor] * len(parts)
         for part, piece in zip(parts, slices, strict=True):
             result[part] = piece.clone(memory_format=torch.contiguous_format)
     return result
+
+
+def tensor_names(architecture: Architecture) -> list[str]:
+    """Return the names of all parameters and buffers of form (c), layer by layer."""
+    network = plan(architecture)
+    names: list[str] = []
+    for conv in network.convs():
+        names += [f"{conv.name}.conv.weight", *(f"{conv.name}.norm.{tensor}" for tensor in NORM_TENSORS)]
+    return [*names, f"{network.head.name}.weight", f"{network.head.name}.bias"]
 
 
 def _check_form(architecture: Architecture, form: Form) -> None:
@@ -162,12 +173,12 @@ def _rules(architecture: Architecture, form: Form) -> Iterator[_Rule]:
     for block in plan(architecture).blocks:
         paths = [f"{block.name}.paths.{path}" for path in range(block.cardinality)]
         for role in ("reduce", "transform"):
-            for tensor in ("conv.weight", *(f"norm.{tensor}" for tensor in _NORM_TENSORS)):
+            for tensor in ("conv.weight", *(f"norm.{tensor}" for tensor in NORM_TENSORS)):
                 yield _Rule(f"{block.name}.{role}.{tensor}", tuple(f"{path}.{role}.{tensor}" for path in paths))
         if form == "aggregated":
             expands = tuple(f"{block.name}.expand.{path}.weight" for path in range(block.cardinality))
             yield _Rule(f"{block.name}.expand.conv.weight", expands, dim=1)
-            for tensor in _NORM_TENSORS:
+            for tensor in NORM_TENSORS:
                 yield _Rule(f"{block.name}.expand.norm.{tensor}", (f"{block.name}.norm.{tensor}",))
 
 
@@ -175,7 +186,8 @@ def _merge(tensors: Mapping[str, Tensor], architecture: Architecture, source: Fo
     """Join the slices of the source form into the tensors of the grouped form."""
     remaining = dict(tensors)
     grouped: dict[str, Tensor] = {}
-    for rule in _rules(architecture, source):
+    rules = list(_rules(architecture, source))
+    for rule in rules:
         pieces = [remaining.pop(part) for part in rule.parts if part in remaining]
         if not pieces:
             continue
@@ -187,10 +199,10 @@ def _merge(tensors: Mapping[str, Tensor], architecture: Architecture, source: Fo
                 shapes = f"{tuple(piece.shape)}, that of its block's first path {tuple(pieces[0].shape)}"
                 raise ValueError(f"{part} has the shape {shapes}; the paths of a block are alike")
         grouped[rule.whole] = torch.cat(pieces, rule.dim) if pieces[0].ndim else _agreed(rule, pieces)
-    foreign = sorted({name.partition(".paths.")[0] for name in remaining if ".paths." in name})
-    if foreign:
-        of_form = f"form {source!r} of cardinality {architecture.cardinality}"
-        raise ValueError(f"{', '.join(foreign)}: these blocks have paths that {of_form} does not have")
+    shared = set(tensor_names(architecture)) - {rule.whole for rule in rules}
+    if foreign := [name for name in remaining if name not in shared]:
+        of_form = f"form {source!r} of {architecture.name}"
+        raise ValueError(f"not recognised in {of_form}: {', '.join(foreign)}")
     return {**remaining, **grouped}
 
 

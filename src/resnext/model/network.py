@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from resnext.model.blocks import BasicBlock, Bottleneck, ConvNorm, Form
 from resnext.spec.architecture import Architecture
-from resnext.spec.complexity import POOL_KERNEL
-from resnext.spec.plan import plan
+from resnext.spec.plan import POOL_KERNEL, POOL_STRIDE, plan
 
 Images = Float[Tensor, "batch channels height width"]
 
@@ -17,7 +16,7 @@ Images = Float[Tensor, "batch channels height width"]
 class Network(nn.Module):
     """A ResNet or ResNeXt in form (c); `build` makes one with the paper's initial weights and in any form.
 
-    Takes images of any size, meant for 32 pixels and more, and of as many channels as the architecture says.
+    Takes images of any size and of as many channels as the architecture says.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -26,7 +25,9 @@ class Network(nn.Module):
         block = Bottleneck if architecture.block == "bottleneck" else BasicBlock
         self.architecture = architecture
         self.stem = ConvNorm(network.stem)
-        self.pool = nn.MaxPool2d(POOL_KERNEL, stride=2, padding=1) if network.has_pool else nn.Identity()
+        self.pool = (
+            nn.MaxPool2d(POOL_KERNEL, POOL_STRIDE, padding=POOL_KERNEL // 2) if network.has_pool else nn.Identity()
+        )
         self.stages = nn.ModuleList(nn.Sequential(*(block(b) for b in stage)) for stage in network.stages)
         self.head = nn.Linear(network.head.in_features, network.head.out_features)
 

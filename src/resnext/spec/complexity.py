@@ -4,15 +4,14 @@ Counts are exact and need no torch. `macs` counts one multiply-accumulate as one
 normalisation, as the paper's "FLOPs" do; `activations` counts the elements that convolutions write.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from resnext.spec.architecture import Architecture, architecture
-from resnext.spec.plan import BOTTLENECK_EXPANSION, ConvPlan, plan
+from resnext.spec.plan import BOTTLENECK_EXPANSION, POOL_KERNEL, POOL_STRIDE, ConvPlan, plan
 from resnext.spec.value import SpecError
-
-POOL_KERNEL = 3
 
 DEFAULT_IMAGE_SIZE = {"imagenet": 224, "cifar": 32}
 
@@ -69,7 +68,7 @@ def complexity(value: Architecture | str, image_size: int | tuple[int, int] | No
     layers = [_conv_cost(network.stem, size)]
     map_size = layers[0].output_size
     if network.has_pool:
-        map_size = _strided(map_size, POOL_KERNEL, 2)
+        map_size = _strided(map_size, POOL_KERNEL, POOL_STRIDE)
     for block in network.blocks:
         block_input = map_size
         for conv in block.convs:
@@ -83,9 +82,7 @@ def complexity(value: Architecture | str, image_size: int | tuple[int, int] | No
 
 def template_weights(value: Architecture) -> int:
     """Weights of the conv2 template, C * (256 d + 3 * 3 * d * d + 256 d) at 64 base channels (Eq. 4)."""
-    if value.block != "bottleneck":
-        raise SpecError(f"block = {value.block!r}: Eq. 4 is stated for the bottleneck template alone")
-    return _template_weights(value.cardinality, value.base_width, BOTTLENECK_EXPANSION * value.base_channels)
+    return _template_weights(value.cardinality, value.base_width, _outer_channels(value))
 
 
 def solve_width(*, cardinality: int, like: Architecture | str) -> int:
@@ -94,15 +91,36 @@ def solve_width(*, cardinality: int, like: Architecture | str) -> int:
     It is the whole number whose conv2 template (Eq. 4) has the number of weights nearest to that of `like`; of two
     equally near, the smaller. Raises `SpecError` on a cardinality below 1 or a `like` without bottlenecks.
     """
+    like = architecture(like) if isinstance(like, str) else like
+    return equal_template(cardinality, like).base_width
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EqualTemplate:
+    """A row of Table 2: paths C, width d of each, and the exact weights of the template."""
+
+    cardinality: int
+    base_width: int
+    weights: int
+
+
+def equal_template(cardinality: int, like: Architecture) -> EqualTemplate:
+    """Return the template of `cardinality` paths whose weights are nearest to those of `like`; see `solve_width`."""
     if cardinality < 1:
         raise SpecError(f"cardinality = {cardinality}: at least 1 path is needed")
-    like = architecture(like) if isinstance(like, str) else like
-    target = template_weights(like)
-    outer = BOTTLENECK_EXPANSION * like.base_channels
-    width = 1
-    while _template_weights(cardinality, width + 1, outer) <= target:
-        width += 1
-    return min((width, width + 1), key=lambda d: abs(_template_weights(cardinality, d, outer) - target))
+    outer, target = _outer_channels(like), template_weights(like)
+    # The positive root of 9 C d^2 + 2 C outer d = target, rounded down; the nearest whole number is beside it.
+    root = (math.isqrt(outer * outer + 9 * target // cardinality) - outer) // 9
+    nearest = min(range(max(1, root), root + 3), key=lambda d: abs(_template_weights(cardinality, d, outer) - target))
+    return EqualTemplate(
+        cardinality=cardinality, base_width=nearest, weights=_template_weights(cardinality, nearest, outer)
+    )
+
+
+def _outer_channels(value: Architecture) -> int:
+    if value.block != "bottleneck":
+        raise SpecError(f"block = {value.block!r}: Eq. 4 is stated for the bottleneck template alone")
+    return BOTTLENECK_EXPANSION * value.base_channels
 
 
 def _template_weights(cardinality: int, width: int, outer_channels: int) -> int:

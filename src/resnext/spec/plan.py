@@ -13,6 +13,7 @@ from resnext.spec.architecture import Architecture, Block
 ShortcutKind = Literal["identity", "projection", "padding", "none"]
 
 BOTTLENECK_EXPANSION = 4
+POOL_KERNEL, POOL_STRIDE = 3, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,13 +107,13 @@ class NetworkPlan:
         last = self.blocks[-1].stage
         return tuple(tuple(b for b in self.blocks if b.stage == stage) for stage in range(1, last + 1))
 
-    def convs(self) -> Iterator[tuple[ConvPlan, BlockPlan | None]]:
-        """Yield each convolution in the order of computation, with the block that it belongs to (None: the stem)."""
-        yield self.stem, None
+    def convs(self) -> Iterator[ConvPlan]:
+        """Yield each convolution, a block's projection after its main path."""
+        yield self.stem
         for block in self.blocks:
-            yield from ((conv, block) for conv in block.convs)
+            yield from block.convs
             if block.projection is not None:
-                yield block.projection, block
+                yield block.projection
 
 
 def plan(architecture: Architecture) -> NetworkPlan:

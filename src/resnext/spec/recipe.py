@@ -24,7 +24,7 @@ from resnext.spec.preprocessing import (
     Preprocessing,
     Side,
 )
-from resnext.spec.value import Spec, SpecError
+from resnext.spec.value import Spec, SpecError, digest_of_json
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
@@ -34,6 +34,7 @@ _ANY_MODEL = "resnet50"  # stands in for a model still to be chosen, so that wha
 T = TypeVar("T")
 
 Count = Annotated[int, Field(strict=True, ge=1)]
+BatchSize = Annotated[int, Field(strict=True, ge=2)]  # batch norm has no statistics of one image
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -70,7 +71,7 @@ class Augmentation(Spec):
     """
 
     crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
-    min_area: Annotated[float, Field(gt=0, le=1)] = 0.35
+    min_area: Annotated[float, Field(gt=0, le=1)] | Auto = 0.5
     max_shift: Annotated[int, Field(ge=0, le=512)] = 4
     max_rotation_degrees: Annotated[float, Field(ge=0, le=180)] | Auto = 0.0
     flip: bool | Auto = AUTO
@@ -108,7 +109,7 @@ class Recipe(Spec):
     model: str = AUTO
     architecture: dict[str, Any] = Field(default_factory=dict)
     epochs: Count | Auto = AUTO
-    batch_size: Count | Auto = AUTO
+    batch_size: BatchSize | Auto = AUTO
     label_smoothing: Fraction = 0.0
     image: ImageRecipe = ImageRecipe()
     augmentation: Augmentation = Augmentation()
@@ -133,7 +134,8 @@ class Recipe(Spec):
         """Whether nothing is left to choose."""
         open_fields = (self.model, self.epochs, self.batch_size, self.image.size, self.optimiser.learning_rate)
         varied = self.augmentation
-        return AUTO not in (*open_fields, varied.crop, varied.max_rotation_degrees, varied.flip)
+        varied_fields = (varied.crop, varied.min_area, varied.max_rotation_degrees, varied.flip)
+        return AUTO not in (*open_fields, *varied_fields)
 
     def network(self) -> Architecture:
         """Return the architecture. Raises `SpecError` while the model is still to be chosen."""
@@ -151,10 +153,14 @@ class Recipe(Spec):
         )
 
     def digest(self) -> str:
-        """Return the SHA-256 of everything but the name. Raises `SpecError` while something is left to choose."""
+        """Return the SHA-256 of everything but names, that of the recipe and that under which the network goes.
+
+        Raises `SpecError` while something is left to choose.
+        """
         if not self.is_resolved:
             raise SpecError(f"recipe {self.name!r} still has fields that say 'auto'; only a resolved one has a digest")
-        return Spec.digest(self.replace(name=""))
+        fields = self.model_dump(mode="json", exclude={"name", "model", "architecture"})
+        return digest_of_json({**fields, "network": self.network().model_dump(mode="json")})
 
 
 def recipe_names() -> list[str]:

@@ -1,20 +1,23 @@
 """How a recipe that says "auto" adapts to the data and the machine: from counts alone, never from a clock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from resnext.spec.recipe import AUTO, Recipe
+from resnext.spec.value import SpecError
 
 MAX_IMAGE_SIZE = 224
 CIFAR_IMAGE_SIZE = 32
+RGB = 3
 
 _MAX_SMALL_SIZE = 48
 _CPU_IMAGE_SIZE = 64
+_MANY_CORES = 8
 _LARGE_SET = 10_000
 _RATE_PER_IMAGE = 0.1 / 128
 _REFERENCE_IMAGES, _EPOCHS_EXPONENT = 1_500, 0.28
-_SMALL_EPOCHS, _LARGE_EPOCHS = 30, 60
+_SMALL_EPOCHS, _LARGE_EPOCHS = 26, 55
 _MIN_STEPS_PER_EPOCH = 20
 
 
@@ -25,7 +28,7 @@ class Facts:
     num_images: int
     num_classes: int
     shorter_side: int
-    is_mirrored_alike: bool
+    is_handwriting: bool
     num_cores: int
     has_gpu: bool
 
@@ -40,14 +43,26 @@ class Choice:
 
 
 def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
-    """Replace every "auto" of a recipe, give the network the data's classes, and say what was chosen and why."""
+    """Replace every "auto" of a recipe, give the network the data's classes, and say what was chosen and why.
+
+    Raises `SpecError` where the recipe wants other classes than the data has, or other channels than RGB.
+    """
     choices: list[Choice] = []
-    for choose in (_image_size, _model, _batch_size, _learning_rate, _epochs, _crop, _rotation, _flip):
+    for choose in (_image_size, _model, _batch_size, _learning_rate, _epochs, _crop, _min_area, _rotation, _flip):
         for choice in choose(recipe, facts):
             recipe = _with(recipe, choice)
             choices.append(choice)
     network = {**recipe.architecture, "num_classes": facts.num_classes}
+    _check_network(recipe.architecture, facts)
     return recipe.replace(architecture=network), tuple(choices)
+
+
+def _check_network(departures: Mapping[str, Any], facts: Facts) -> None:
+    if departures.get("num_classes", facts.num_classes) != facts.num_classes:
+        wanted = departures["num_classes"]
+        raise SpecError(f"architecture.num_classes = {wanted}: the data has {facts.num_classes}; leave the field out")
+    if departures.get("input_channels", RGB) != RGB:
+        raise SpecError(f"architecture.input_channels = {departures['input_channels']}: images are read as RGB, {RGB}")
 
 
 def _with(recipe: Recipe, choice: Choice) -> Recipe:
@@ -69,8 +84,9 @@ def _image_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         size = min(MAX_IMAGE_SIZE, side // 32 * 32)
         yield Choice("image.size", size, f"the images have about {side} pixels on the shorter side")
     else:
-        why = f"what {_cores(facts)} can train on in minutes, of about {side} pixels on the shorter side"
-        yield Choice("image.size", min(_CPU_IMAGE_SIZE, side // 32 * 32), why)
+        largest = _CPU_IMAGE_SIZE if facts.num_cores < _MANY_CORES else 2 * _CPU_IMAGE_SIZE
+        why = f"of about {side} pixels on the shorter side, what {_cores(facts)} can train on in minutes"
+        yield Choice("image.size", min(largest, side // 32 * 32), why)
 
 
 def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
@@ -83,11 +99,12 @@ def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     kind = "a CIFAR net for small images" if is_small else "an ImageNet net for larger images"
     if facts.has_gpu:
         model = "resnext29_8x16d" if is_small else "resnext50_32x4d"
-        yield Choice("model", model, f"{kind}, at a size for one GPU")
+        yield Choice("model", model, f"{kind}, of a size for one GPU")
         return
-    yield Choice("model", "resnext20_8x4d" if is_small else "resnext26_8x4d", f"{kind}, at a size for {_cores(facts)}")
+    yield Choice("model", "resnext20_8x4d" if is_small else "resnext26_8x4d", f"{kind}, of a size for a CPU")
     if "base_channels" not in recipe.architecture:
-        yield Choice("architecture.base_channels", 32, "half the paper's, for the same reason")
+        channels = 32 if facts.num_cores < _MANY_CORES else 64
+        yield Choice("architecture.base_channels", channels, f"the paper's are 64; for {_cores(facts)}")
 
 
 def _batch_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
@@ -127,16 +144,31 @@ def _crop(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         yield Choice("augmentation.crop", "random_resized", "the images are resized in any case")
 
 
+def _min_area(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.augmentation.min_area != AUTO:
+        return
+    if facts.is_handwriting:
+        yield Choice("augmentation.min_area", 0.7, "handwriting fills its frame")
+    else:
+        yield Choice("augmentation.min_area", 0.65, "assumed: photographs show more than their subject")
+
+
 def _rotation(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
-    if recipe.augmentation.max_rotation_degrees == AUTO:
-        degrees, why = (0, "photographs are upright") if facts.is_mirrored_alike else (15, "handwriting slants")
-        yield Choice("augmentation.max_rotation_degrees", degrees, why)
+    if recipe.augmentation.max_rotation_degrees != AUTO:
+        return
+    if facts.is_handwriting:
+        yield Choice("augmentation.max_rotation_degrees", 15, "handwriting slants")
+    else:
+        yield Choice("augmentation.max_rotation_degrees", 0, "assumed: photographs are upright")
 
 
 def _flip(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
-    if recipe.augmentation.flip == AUTO:
-        why = "a mirrored image keeps its class" if facts.is_mirrored_alike else "a mirrored image is another class"
-        yield Choice("augmentation.flip", facts.is_mirrored_alike, why)
+    if recipe.augmentation.flip != AUTO:
+        return
+    if facts.is_handwriting:
+        yield Choice("augmentation.flip", False, "handwriting has a left and a right")
+    else:
+        yield Choice("augmentation.flip", True, "assumed: a mirrored photograph keeps its class; else set false")
 
 
 def _is_small(recipe: Recipe) -> bool:

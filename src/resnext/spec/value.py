@@ -50,7 +50,7 @@ class Spec(BaseModel):
 
     def to_json(self) -> str:
         """Write the spec as canonical JSON: sorted keys, no white space."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return canonical_json(self.model_dump(mode="json"))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, validated like any other value."""
@@ -58,7 +58,17 @@ class Spec(BaseModel):
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON: equal values have equal digests."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return digest_of_json(self.model_dump(mode="json"))
+
+
+def canonical_json(fields: dict[str, Any]) -> str:
+    """Write fields as JSON with sorted keys and no white space, so that equal fields give equal text."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def digest_of_json(fields: dict[str, Any]) -> str:
+    """Return the SHA-256 of fields as canonical JSON."""
+    return hashlib.sha256(canonical_json(fields).encode()).hexdigest()
 
 
 def _sentence(error: ValidationError, owner: type[BaseModel]) -> str:

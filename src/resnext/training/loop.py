@@ -93,7 +93,7 @@ def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
             yield report
         waiting_since = time.perf_counter()
     if report is None:
-        raise ValueError("no training image could be read")
+        raise OSError("no training image could be read")
     seconds = time.perf_counter() - started
     state.network.eval()
     scores = course.score()

@@ -12,14 +12,16 @@ from resnext.model.device import pick_device
 Precision = Literal["fp32", "fp64"]
 
 _MAX_LOADER_THREADS = 8
+_CORES_PER_LOADER_THREAD = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Where and how a run computes.
 
-    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`; `num_threads` loads images, None
-    means one beside a CPU, whose cores have the network to compute, and one for each core, up to eight, beside a GPU;
+    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`. `num_threads` is how many load
+    images; 0 leaves it to the training thread; None means one a core beside a GPU, and one for each four cores beside
+    a network on the CPU, whose own threads wait for each other when they are disturbed, but no more than eight.
     `form` is that of the blocks.
     """
 
@@ -39,10 +41,11 @@ class Machine:
 
     @property
     def num_loader_threads(self) -> int:
-        """How many threads load images; none means that the training thread does."""
+        """How many threads load images."""
         if self.num_threads is not None:
             return self.num_threads
-        return 1 if self.torch_device().type == "cpu" else min(num_cores(), _MAX_LOADER_THREADS)
+        spare = num_cores() if self.torch_device().type != "cpu" else num_cores() // _CORES_PER_LOADER_THREAD
+        return min(spare, _MAX_LOADER_THREADS)
 
 
 def num_cores() -> int:

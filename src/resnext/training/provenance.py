@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, **installed}
 
 
+@cache
 def commit() -> str | None:
     """Return the commit of the checkout that this package runs from; None where it is not a checkout."""
     here = Path(__file__).parent

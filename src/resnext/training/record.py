@@ -4,16 +4,17 @@ from datetime import UTC, datetime
 
 from resnext.artefact.manifest import Manifest, Measurement, Provenance
 from resnext.evaluation.metrics import Scores
-from resnext.spec.preprocessing import Preprocessing
 from resnext.training.provenance import command, commit, versions
 from resnext.training.task import Task
 
 
-def measure(scores: Scores, split: str, preprocessing: Preprocessing) -> Measurement:
+def measure(scores: Scores, split: str, task: Task) -> Measurement:
     """Put scores on a split into the words of a manifest, with the protocol that gave them."""
+    preprocessing = task.recipe.preprocessing()
+    chosen_on = "; the best epoch is chosen on this split" if split == task.data.selection else ""
     return Measurement(
         split=split,
-        protocol=f"single crop {preprocessing.image_size}, shorter side {preprocessing.resize_size}",
+        protocol=f"single crop {preprocessing.image_size}, shorter side {preprocessing.resize_size}{chosen_on}",
         num_images=scores.num_images,
         top1_error_percent=scores.top1_error_percent,
         top5_error_percent=scores.top5_error_percent,

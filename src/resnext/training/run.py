@@ -15,6 +15,7 @@ from resnext.data.augment import augmenter
 from resnext.data.dataset import Data
 from resnext.data.loader import Batch, Loading, evaluation_batches, training_batches
 from resnext.data.open import open_data
+from resnext.data.views import Remembered
 from resnext.evaluation.evaluate import evaluate
 from resnext.evaluation.metrics import Scores
 from resnext.imaging.transform import normalise
@@ -107,7 +108,7 @@ class Run:
         return TrainingState(network, make_optimiser(network, self.task.recipe.optimiser))
 
     def _course(self) -> Course:
-        recipe, train = self.task.recipe, self.task.data.split("train")
+        recipe, train = self.task.recipe, Remembered(self.task.data.split("train"))
         augment = augmenter(recipe.augmentation, self.preprocessing)
         return Course(
             recipe=recipe,
@@ -139,7 +140,7 @@ class Run:
         """Score the best artefact, as shipped, on the test split, and write the score into it."""
         network, manifest = load_artefact(self.folder.artefact("best"))
         network = network.to(self.device, self.machine.dtype)
-        measurement = measure(self._score(network, "test"), "test", self.preprocessing)
+        measurement = measure(self._score(network, "test"), "test", self.task)
         manifest = manifest.replace(measurements=(*manifest.measurements, measurement))
         self.folder.save("best", network, manifest)
         return measurement
@@ -179,7 +180,7 @@ class Run:
     def _record_epoch(self, report: EpochReport) -> None:
         """Save the last artefact, and the best where this epoch is; then log the epoch."""
         split = self.task.data.selection
-        self._last = measure(report.scores, split, self.preprocessing)
+        self._last = measure(report.scores, split, self.task)
         manifest = self._manifest((self._last,))
         self.folder.save("last", self.state.network, manifest)
         self._saved_step = self.state.step

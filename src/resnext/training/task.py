@@ -44,7 +44,7 @@ def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[C
         num_images=len(data.split("train").labels),
         num_classes=len(data.class_names),
         shorter_side=shorter_side(data),
-        is_mirrored_alike=data.is_mirrored_alike,
+        is_handwriting=data.is_handwriting,
         num_cores=num_cores(),
         has_gpu=machine.torch_device().type != "cpu",
     )
