@@ -27,7 +27,10 @@ def describe(
     data: Annotated[str | None, typer.Option(help="Data for a recipe that adapts to it, such as quick.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
-    """Show a network: its layers, what they cost, its template, and how C and d trade at equal complexity."""
+    """Show a network: its layers, cost and template.
+
+    And how cardinality C and width d trade at equal complexity, as in Table 2 of the paper.
+    """
     from resnext.cli.console import results
     from resnext.spec.architecture import architecture
     from resnext.spec.complexity import complexity

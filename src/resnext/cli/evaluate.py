@@ -36,7 +36,10 @@ def evaluate(
     download: DownloadOption = False,
     strict: StrictOption = False,
 ) -> None:
-    """Score an artefact on a data set: errors, loss, every class, and what is taken for what."""
+    """Score an artefact on a data set.
+
+    Errors, loss, every class, and what is taken for what.
+    """
     from resnext.cli.console import messages
     from resnext.data.loader import Loading, evaluation_batches
     from resnext.data.open import open_data

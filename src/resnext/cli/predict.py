@@ -30,7 +30,10 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
 ) -> None:
-    """Say what is on images. A bad image is a row with its error; the rest goes on, and the status is 1."""
+    """Say what is on images.
+
+    A bad image is a row with its error; the rest goes on, and the status is 1.
+    """
     from resnext.imaging.sources import image_paths
     from resnext.inference.classifier import Prediction, load, predict_files
 

@@ -60,7 +60,10 @@ def train(
     download: DownloadOption = False,
     strict: StrictOption = False,
 ) -> None:
-    """Train a classifier on images; writes a run folder with the best and the last artefact."""
+    """Train a classifier on images.
+
+    Writes a run folder with the resolved recipe, a log, and the best and the last artefact.
+    """
     from rich.text import Text
 
     from resnext.cli.console import messages

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnext.data.loader import Batch
-from resnext.evaluation.metrics import Counts, Scores
+from resnext.evaluation.metrics import Scores
 from resnext.spec.recipe import Recipe, chosen
 from resnext.training.schedule import Horizon, learning_rate
 from resnext.training.state import TrainingState
@@ -30,11 +30,15 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """One optimiser step; `loss` is that of its batch before the step, `wait_seconds` the time without a batch."""
+    """One optimiser step; `loss` is that of its batch before the step, `wait_seconds` the time without a batch.
+
+    `left_out` names the images that could not be read since the last report.
+    """
 
     epoch: int
     step: int
     num_images: int
+    num_correct: int
     loss: float
     learning_rate: float
     wait_seconds: float
@@ -43,7 +47,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """One epoch: means over its training batches as they were met, then the scores on the selection split."""
+    """One epoch: means over its training images, as its steps met them, then the scores on the selection split."""
 
     epoch: int
     step: int
@@ -70,7 +74,7 @@ class Course:
 
 
 def epochs(state: TrainingState, course: Course) -> Iterator[Report]:
-    """Train from the state's epoch to the last, and report every step and every epoch.
+    """Train the epochs after that of the state, to the last, and report every step and every epoch.
 
     Between two reports the state is consistent, so that a caller may save it, or stop.
     Raises `NonFiniteLossError` in place of a step that would spoil the weights, or of a score of spoilt ones.
@@ -82,19 +86,22 @@ def epochs(state: TrainingState, course: Course) -> Iterator[Report]:
 
 def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
     started = waiting_since = time.perf_counter()
-    counts = Counts.none(state.network.architecture.num_classes)
-    report = None
+    steps: list[StepReport] = []
+    left_out: tuple[str, ...] = ()
     state.network.train()
     for batch in course.batches(state.epoch):
+        left_out += batch.left_out
+        if len(batch.labels) == 0:
+            continue
         waited = time.perf_counter() - waiting_since
-        if len(batch.labels):
-            report, batch_counts = _step(state, course, batch, waited)
-            counts += batch_counts
-            yield report
+        steps.append(_step(state, course, batch, waited, left_out))
+        left_out = ()
+        yield steps[-1]
         waiting_since = time.perf_counter()
-    if report is None:
+    if not steps:
         raise OSError("no training image could be read")
     seconds = time.perf_counter() - started
+    num_images = sum(step.num_images for step in steps)
     state.network.eval()
     scores = course.score()
     if not math.isfinite(scores.loss):
@@ -103,16 +110,16 @@ def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
     yield EpochReport(
         epoch=state.epoch,
         step=state.step,
-        learning_rate=report.learning_rate,
-        train_loss=counts.loss_sum / counts.num_images,
-        train_top1_error_percent=100 * (1 - int(counts.confusion.trace()) / counts.num_images),
-        images_per_second=counts.num_images / seconds,
+        learning_rate=steps[-1].learning_rate,
+        train_loss=sum(step.loss * step.num_images for step in steps) / num_images,
+        train_top1_error_percent=100 * (1 - sum(step.num_correct for step in steps) / num_images),
+        images_per_second=num_images / seconds,
         train_seconds=seconds,
         scores=scores,
     )
 
 
-def _step(state: TrainingState, course: Course, batch: Batch, waited: float) -> tuple[StepReport, Counts]:
+def _step(state: TrainingState, course: Course, batch: Batch, waited: float, left_out: tuple[str, ...]) -> StepReport:
     recipe = course.recipe
     peak = chosen(recipe.optimiser.learning_rate, "optimiser.learning_rate")
     rate = learning_rate(recipe.schedule, peak, course.horizon, state.step + 1)
@@ -130,13 +137,13 @@ def _step(state: TrainingState, course: Course, batch: Batch, waited: float) -> 
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimiser.step()
     state.step += 1
-    report = StepReport(
+    return StepReport(
         epoch=state.epoch,
         step=state.step,
         num_images=len(labels),
+        num_correct=int((logits.argmax(dim=1) == labels).sum()),
         loss=value,
         learning_rate=rate,
         wait_seconds=waited,
-        left_out=batch.left_out,
+        left_out=left_out,
     )
-    return report, Counts.of(logits, labels)
