@@ -50,12 +50,10 @@ def evaluate(
     classifier = load(artefact, device)
     opened = under_classes(open_data(data, download=download, strict=strict), classifier.class_names)
     name, dataset = _chosen(opened, split, classifier)
-    for problem in opened.problems:
-        messages().print(f"  {problem}")
-    left_out: list[str] = []
+    problems = list(opened.problems)
     batches = evaluation_batches(dataset, classifier.preprocessing, Loading(batch_size=batch_size))
-    scores = score(classifier.logits, _noting(batches, left_out), classifier.class_names)
-    for problem in left_out:
+    scores = score(classifier.logits, _noting(batches, problems), classifier.class_names)
+    for problem in problems:
         messages().print(f"  {problem}")
     if as_json:
         print(json.dumps({"artefact": str(artefact), "data": data, "split": name, **asdict(scores)}))
@@ -63,9 +61,9 @@ def evaluate(
         _print_scores(scores, f"{opened.source}, {name}")
 
 
-def _noting(batches: "Iterator[Batch]", left_out: list[str]) -> "Iterator[Batch]":
+def _noting(batches: "Iterator[Batch]", problems: list[str]) -> "Iterator[Batch]":
     for batch in batches:
-        left_out.extend(batch.left_out)
+        problems.extend(batch.left_out)
         yield batch
 
 
