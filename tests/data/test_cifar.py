@@ -97,6 +97,22 @@ def test_cifar100_has_its_fine_labels(cifar100: Path) -> None:
     assert np.array_equal(pixels(data, "test"), [as_image(row) for row in batch(1, 3)[b"data"]])
 
 
+def test_both_sets_declare_the_colours_that_the_authors_give_of_255(cifar10: Path, cifar100: Path) -> None:
+    published = {
+        "cifar10": ([125.3, 123.0, 113.9], [63.0, 62.1, 66.7]),
+        "cifar100": ([129.3, 124.1, 112.4], [68.2, 65.4, 70.4]),
+    }
+    for kind, (mean, std) in published.items():
+        data = open_cifar(kind, (cifar10 if kind == "cifar10" else cifar100).parent)
+        assert data.colour_mean == tuple(value / 255 for value in mean)
+        assert data.colour_std == tuple(value / 255 for value in std)
+
+
+def test_other_data_declares_no_colours() -> None:
+    data = open_data("digits")
+    assert (data.colour_mean, data.colour_std) == (None, None)
+
+
 def test_the_data_string_names_kind_and_root(cifar10: Path, cifar100: Path) -> None:
     assert open_data(f"cifar10:{cifar10.parent}").source == "cifar10"
     assert open_data(f"cifar100:{cifar100.parent}").source == "cifar100"

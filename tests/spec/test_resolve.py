@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnext.spec.complexity import complexity
+from resnext.spec.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from resnext.spec.recipe import AUTO, Recipe, read_recipe
 from resnext.spec.resolve import Choice, Facts, resolve
 from resnext.spec.value import SpecError
@@ -16,6 +17,8 @@ OPEN = {
     "epochs": st.integers(1, 500),
     "batch_size": st.integers(2, 512),
     "image.size": st.integers(32, 512),
+    "image.mean": st.tuples(*[st.floats(0, 1)] * 3) | st.just(AUTO),
+    "image.std": st.tuples(*[st.floats(0.01, 1)] * 3) | st.just(AUTO),
     "augmentation.crop": st.sampled_from(["random_resized", "shift", "none"]),
     "augmentation.flip": st.booleans(),
     "augmentation.max_rotation_degrees": st.floats(0, 180),
@@ -32,6 +35,8 @@ FACTS = st.builds(
     is_handwriting=st.booleans(),
     num_cores=st.integers(1, 128),
     has_gpu=st.booleans(),
+    colour_mean=st.none() | st.tuples(*[st.floats(0, 1)] * 3),
+    colour_std=st.none() | st.tuples(*[st.floats(0.01, 1)] * 3),
 )
 EXPLICIT = st.fixed_dictionaries({}, optional=OPEN)
 
@@ -70,8 +75,9 @@ def test_nothing_is_left_to_choose(facts: Facts, explicit: dict[str, Any]) -> No
 @given(facts=FACTS, explicit=EXPLICIT)
 def test_what_the_user_says_is_never_overruled(facts: Facts, explicit: dict[str, Any]) -> None:
     recipe, choices = resolved(explicit, facts)
-    assert {key: looked_up(recipe, key) for key in explicit} == explicit
-    assert not {choice.field for choice in choices} & set(explicit)
+    said = {key: value for key, value in explicit.items() if value != AUTO}
+    assert {key: looked_up(recipe, key) for key in said} == said
+    assert not {choice.field for choice in choices} & set(said)
 
 
 @given(facts=FACTS, explicit=EXPLICIT)
@@ -115,6 +121,27 @@ def test_more_cores_and_a_gpu_take_on_more() -> None:
     recipes = [resolved({}, facts)[0] for facts in machines]
     costs = [complexity(recipe.network(), recipe.preprocessing().image_size).macs for recipe in recipes]
     assert costs[0] < costs[1] < costs[2]
+
+
+def test_colours_left_to_choose_are_what_the_data_declares_else_those_of_imagenet() -> None:
+    open_colours = {"image.mean": AUTO, "image.std": AUTO}
+    declaring = replace(SOME_FACTS, colour_mean=(0.1, 0.2, 0.3), colour_std=(0.4, 0.5, 0.6))
+    for facts, mean, std, why in [
+        (declaring, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "declared by the data"),
+        (SOME_FACTS, IMAGENET_MEAN, IMAGENET_STD, "ImageNet's, as the data declares none of its own"),
+    ]:
+        recipe, choices = resolved(open_colours, facts)
+        assert (recipe.image.mean, recipe.image.std) == (mean, std)
+        assert [choice for choice in choices if choice.field in open_colours] == [
+            Choice("image.mean", mean, why),
+            Choice("image.std", std, why),
+        ]
+
+
+def test_colours_that_the_recipe_gives_stay_whatever_the_data_declares() -> None:
+    recipe, choices = resolved({}, replace(SOME_FACTS, colour_mean=(0.1, 0.2, 0.3), colour_std=(0.4, 0.5, 0.6)))
+    assert (recipe.image.mean, recipe.image.std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert not any(choice.field in {"image.mean", "image.std"} for choice in choices)
 
 
 @pytest.mark.parametrize(("key", "value"), [("num_classes", 7), ("input_channels", 1)])

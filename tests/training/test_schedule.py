@@ -115,8 +115,6 @@ def _ends(schedule: Schedule, peak: float, horizon: Horizon, epoch: int) -> str:
 @pytest.mark.parametrize(
     ("name", "schedule", "peak", "horizon"),
     [
-        ("imagenet", Schedule(kind="step", milestones=(30, 60, 90)), 0.1, Horizon(120, 5005)),
-        ("cifar", Schedule(kind="step", milestones=(150, 225)), 0.1, Horizon(300, 391)),
         ("step_warmup", Schedule(kind="step", warmup_epochs=2.5, milestones=(2, 5), factor=0.5), 1.0, Horizon(8, 10)),
         ("cosine", Schedule(kind="cosine", warmup_epochs=1), 0.1, Horizon(20, 22)),
     ],

@@ -1,41 +1,68 @@
-"""Random changes of training images, each a pure function of an image and a random generator (section 4)."""
+"""Random changes of training images, each a pure function of an image and a random generator (section 4).
+
+What moves or resamples pixels is done here, on bytes. What must come after them, the change of colours that is not
+clamped and the shift of the normalised image, is drawn here and carried out on the device by `network_input`.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from resnext.data.colour import random_colours
 from resnext.imaging.transform import RESAMPLING, central_crop
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation, chosen
 
-Augment = Callable[[Image.Image, np.random.Generator], Image.Image]
-
 _CROP_TRIES = 10
-_ASPECT_RANGE = (3 / 4, 4 / 3)
+_MIN_ASPECT, _MAX_ASPECT = 3 / 4, 4 / 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variant:
+    """A random variant of a training image: bytes of the network's input size, and what is to be done to them then.
+
+    `colour` (3, 4) maps (red, green, blue, 1) in [0, 1] to RGB; `shift` is the left and the top, in pixels, of the
+    window that is cut from the normalised image, see `network_input`. None where the recipe has no such change.
+    """
+
+    image: Image.Image
+    colour: NDArray[np.float32] | None = None
+    shift: tuple[int, int] | None = None
+
+
+Augment = Callable[[Image.Image, np.random.Generator], Variant]
 
 
 def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augment:
-    """Return the function that turns a training image into a random variant of the network's input size."""
+    """Return the function that turns a training image into a random variant of the network's input size.
 
+    It draws, in order: the crop, the rotation, the colours (see `random_colours`), the flip, the shift; what the
+    recipe does not vary draws nothing.
+    """
     crop = chosen(augmentation.crop, "augmentation.crop")
     min_area = chosen(augmentation.min_area, "augmentation.min_area")
     max_rotation = chosen(augmentation.max_rotation_degrees, "augmentation.max_rotation_degrees")
     flips = chosen(augmentation.flip, "augmentation.flip")
+    max_shift = augmentation.max_shift if crop == "shift" else 0
+    whole_pixels = augmentation.aspect == "uniform_swapped"
     resampling = RESAMPLING[preprocessing.interpolation]
 
-    def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        match crop:
-            case "random_resized":
-                image = random_resized_crop(image, min_area, preprocessing, rng)
-            case "shift":
-                image = random_shift(central_crop(image, preprocessing), augmentation.max_shift, rng)
-            case _:
-                image = central_crop(image, preprocessing)
+    def augment(image: Image.Image, rng: np.random.Generator) -> Variant:
+        if crop == "random_resized":
+            cut = random_pixels_crop if whole_pixels else random_resized_crop
+            image = cut(image, min_area, preprocessing, rng)
+        else:
+            image = central_crop(image, preprocessing)
         if max_rotation:
             image = image.rotate(rng.uniform(-max_rotation, max_rotation), resampling)
-        return ImageOps.mirror(image) if flips and rng.random() < 0.5 else image
+        colour = random_colours(augmentation, image, rng)
+        if flips and rng.random() < 0.5:
+            image = ImageOps.mirror(image)
+        return Variant(image, colour, random_shift(max_shift, rng) if max_shift else None)
 
     return augment
 
@@ -46,13 +73,14 @@ def random_resized_crop(
     """Crop a random area of at least `min_area` of the image and of aspect 3/4 to 4/3, and resize it to the input.
 
     Area and logarithm of the aspect are uniform; after ten crops that do not fit, the central crop is taken.
+    Each try draws the area and the aspect, and, once they fit, the left and the top.
     """
     area = image.width * image.height
     resampling = RESAMPLING[preprocessing.interpolation]
     size = (preprocessing.image_size, preprocessing.image_size)
     for _ in range(_CROP_TRIES):
         target = area * rng.uniform(min_area, 1.0)
-        aspect = math.exp(rng.uniform(*np.log(_ASPECT_RANGE)))
+        aspect = math.exp(rng.uniform(math.log(_MIN_ASPECT), math.log(_MAX_ASPECT)))
         width, height = math.sqrt(target * aspect), math.sqrt(target / aspect)
         if width <= image.width and height <= image.height:
             left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
@@ -60,7 +88,35 @@ def random_resized_crop(
     return central_crop(image, preprocessing)
 
 
-def random_shift(image: Image.Image, max_shift: int, rng: np.random.Generator) -> Image.Image:
-    """Pad with zeros by `max_shift` pixels and crop back at a random place (section 5.3)."""
-    left, top = (int(shift) for shift in rng.integers(-max_shift, max_shift + 1, size=2))
-    return image.crop((left, top, left + image.width, top + image.height))
+def random_pixels_crop(
+    image: Image.Image, min_area: float, preprocessing: Preprocessing, rng: np.random.Generator
+) -> Image.Image:
+    """Crop and resize as the authors' code does: whole pixels, and an aspect that is uniform in 3/4 to 4/3.
+
+    Width and height are swapped half the time. After ten crops that do not fit, the shorter side is resized to the
+    input and the centre taken. Each try draws the area, the aspect and the swap, and, once they fit, the left and the
+    top. Pixels outside the crop have no influence, which those beside a crop of `random_resized_crop` have.
+    """
+    area = image.width * image.height
+    resampling = RESAMPLING[preprocessing.interpolation]
+    size = (preprocessing.image_size, preprocessing.image_size)
+    for _ in range(_CROP_TRIES):
+        target = area * rng.uniform(min_area, 1.0)
+        aspect = rng.uniform(_MIN_ASPECT, _MAX_ASPECT)
+        width, height = max(1, round(math.sqrt(target * aspect))), max(1, round(math.sqrt(target / aspect)))
+        if rng.random() < 0.5:
+            width, height = height, width
+        if width <= image.width and height <= image.height:
+            left = int(rng.integers(image.width - width, endpoint=True))
+            top = int(rng.integers(image.height - height, endpoint=True))
+            return image.crop((left, top, left + width, top + height)).resize(size, resampling)
+    return central_crop(image, preprocessing.replace(resize_size=preprocessing.image_size))
+
+
+def random_shift(max_shift: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw where a window of the image's size lies on the image padded by `max_shift` pixels (section 5.3).
+
+    Its left and top are relative to the image's own: whole pixels from -`max_shift` to `max_shift`.
+    """
+    left, top = rng.integers(-max_shift, max_shift, size=2, endpoint=True)
+    return int(left), int(top)

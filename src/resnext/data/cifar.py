@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from resnext.data.dataset import ArrayDataset, Data, DataError, digest_of
+from resnext.spec.preprocessing import Colour
 
 _ADMITTED = {
     ("numpy", "dtype"),
@@ -20,13 +21,18 @@ _ADMITTED = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Where one of the two sets keeps what: its folder, its files, and its keys in them."""
+    """Where one of the two sets keeps what: its folder, its files, and its keys in them.
+
+    `mean` and `std` of the training pixels, as bytes, are the figures in the authors' code.
+    """
 
     folder: str
     files: dict[str, tuple[str, ...]]
     meta: str
     labels: bytes
     class_names: str
+    mean: Colour
+    std: Colour
 
 
 _LAYOUTS = {
@@ -36,6 +42,8 @@ _LAYOUTS = {
         meta="batches.meta",
         labels=b"labels",
         class_names="label_names",
+        mean=(125.3, 123.0, 113.9),
+        std=(63.0, 62.1, 66.7),
     ),
     "cifar100": _Layout(
         folder="cifar-100-python",
@@ -43,6 +51,8 @@ _LAYOUTS = {
         meta="meta",
         labels=b"fine_labels",
         class_names="fine_label_names",
+        mean=(129.3, 124.1, 112.4),
+        std=(68.2, 65.4, 70.4),
     ),
 }
 
@@ -79,7 +89,14 @@ def open_cifar(kind: str, root: Path, *, download: bool = False) -> Data:
         splits=splits,
         selection="test",
         digest=digest_of(part for split in splits.values() for part in (split.pixels.tobytes(), bytes(split.labels))),
+        colour_mean=_of_one(layout.mean),
+        colour_std=_of_one(layout.std),
     )
+
+
+def _of_one(colour: Colour) -> Colour:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255
 
 
 def _download(kind: str, root: Path) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnext.spec.preprocessing import Colour
+
 
 class DataError(ValueError):
     """A data set that cannot be used as asked; the message says what is wrong and what to do."""
@@ -38,6 +40,7 @@ class Data:
     `selection` is the split on which the best epoch is chosen. `problems` has a line for everything that is wrong
     with the images and was worked around. `has_own_splits` says whether the splits came with the data;
     `is_handwriting`, that the images have a left and a right, fill their frame and slant, as photographs do not.
+    `colour_mean` and `colour_std`, of RGB in [0, 1], are published figures of the training images, where there are any.
     """
 
     source: str
@@ -48,6 +51,8 @@ class Data:
     problems: tuple[str, ...] = ()
     has_own_splits: bool = True
     is_handwriting: bool = False
+    colour_mean: Colour | None = None
+    colour_std: Colour | None = None
 
     def split(self, name: str) -> Dataset:
         """Return a split by name. Raises `DataError` where the data has none of that name."""

@@ -36,6 +36,7 @@ T = TypeVar("T")
 Count = Annotated[int, Field(strict=True, ge=1)]
 BatchSize = Annotated[int, Field(strict=True, ge=2)]  # batch norm has no statistics of one image
 NonNegative = Annotated[float, Field(ge=0)]
+Strength = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -47,13 +48,16 @@ def chosen(value: T | Auto, field: str) -> T:
 
 
 class ImageRecipe(Spec):
-    """The network's input: `size` pixels square, cut from an image whose shorter side is size / `crop_fraction`."""
+    """The network's input: `size` pixels square, cut from an image whose shorter side is size / `crop_fraction`.
+
+    `mean` and `std` are of RGB values in [0, 1]; "auto" takes what the source declares of its images, else ImageNet's.
+    """
 
     size: Side | Auto = AUTO
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     interpolation: Interpolation = "bicubic"
-    mean: Colour = IMAGENET_MEAN
-    std: PositiveColour = IMAGENET_STD
+    mean: Colour | Auto = IMAGENET_MEAN
+    std: PositiveColour | Auto = IMAGENET_STD
 
     @model_validator(mode="after")
     def _the_whole_image_stays_in_bounds(self) -> Self:
@@ -65,20 +69,33 @@ class ImageRecipe(Spec):
 
 
 class Augmentation(Spec):
-    """How training images are varied: turned, cropped, flipped.
+    """How training images are varied: cropped, turned, recoloured, flipped, shifted.
 
-    `random_resized` crops at least `min_area` of the image; `shift` moves it by up to `max_shift` pixels.
+    `random_resized` crops at least `min_area` of the image, of an aspect between 3/4 and 4/3 drawn as `aspect` says:
+    `log_uniform`, or uniform with width and height swapped half the time, as the authors do. `shift` moves the
+    normalised image by up to `max_shift` pixels, so that what comes in is the mean colour. `brightness`, `contrast`
+    and `saturation` scale by up to 1 plus or minus the strength; `lighting` is the standard deviation of noise along
+    the principal components of ImageNet's colours.
     """
 
     crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
     min_area: Annotated[float, Field(gt=0, le=1)] | Auto = 0.5
+    aspect: Literal["log_uniform", "uniform_swapped"] = "log_uniform"
     max_shift: Annotated[int, Field(ge=0, le=512)] = 4
     max_rotation_degrees: Annotated[float, Field(ge=0, le=180)] | Auto = 0.0
+    brightness: Strength = 0.0
+    contrast: Strength = 0.0
+    saturation: Strength = 0.0
+    lighting: NonNegative = 0.0
     flip: bool | Auto = AUTO
 
 
 class Optimiser(Spec):
-    """SGD with momentum; the rate belongs to the whole batch, the decay to weights or to all parameters."""
+    """SGD with momentum; `decays` says whether all parameters decay, as in the paper, or weights alone.
+
+    `learning_rate`, the peak of the schedule, belongs to the global batch: to the recipe's `batch_size`, over however
+    many devices and passes that is spread, and not to the share of one device.
+    """
 
     learning_rate: Annotated[float, Field(gt=0)] | Auto = AUTO
     momentum: Fraction = 0.9
@@ -103,6 +120,8 @@ class Recipe(Spec):
     """A training run: a network, how it sees images, how it is optimised and for how long.
 
     `model` is a name of the grammar of `resnext.architecture`; `architecture` holds what differs from that name.
+    `batch_size` counts the images of one step on all devices together. `batch_norm_images` of them share statistics of
+    batch norm, all where it is None. `average_decay` is the decay a step of a moving average of the weights, if any.
     """
 
     name: str
@@ -110,6 +129,8 @@ class Recipe(Spec):
     architecture: dict[str, Any] = Field(default_factory=dict)
     epochs: Count | Auto = AUTO
     batch_size: BatchSize | Auto = AUTO
+    batch_norm_images: BatchSize | None = None
+    average_decay: Fraction | None = None
     label_smoothing: Fraction = 0.0
     image: ImageRecipe = ImageRecipe()
     augmentation: Augmentation = Augmentation()
@@ -129,27 +150,37 @@ class Recipe(Spec):
         architecture(_ANY_MODEL if self.model == AUTO else self.model, **self.architecture)
         return self
 
+    @model_validator(mode="after")
+    def _the_batch_is_whole_groups(self) -> Self:
+        if self.batch_norm_images is None or self.batch_size == AUTO or self.batch_size % self.batch_norm_images == 0:
+            return self
+        raise SpecError(
+            f"batch_norm_images = {self.batch_norm_images}: batch_size = {self.batch_size} is no multiple of it; every"
+            " group of a batch that shares statistics needs the same number of images"
+        )
+
     @property
     def is_resolved(self) -> bool:
         """Whether nothing is left to choose."""
-        open_fields = (self.model, self.epochs, self.batch_size, self.image.size, self.optimiser.learning_rate)
+        open_fields = (self.model, self.epochs, self.batch_size, self.optimiser.learning_rate)
+        image_fields = (self.image.size, self.image.mean, self.image.std)
         varied = self.augmentation
         varied_fields = (varied.crop, varied.min_area, varied.max_rotation_degrees, varied.flip)
-        return AUTO not in (*open_fields, *varied_fields)
+        return AUTO not in (*open_fields, *image_fields, *varied_fields)
 
     def network(self) -> Architecture:
         """Return the architecture. Raises `SpecError` while the model is still to be chosen."""
         return architecture(chosen(self.model, "model"), **self.architecture)
 
     def preprocessing(self) -> Preprocessing:
-        """Return how images are seen at evaluation. Raises `SpecError` while the size is still to be chosen."""
+        """Return how images are seen at evaluation. Raises `SpecError` while size or colours are still to be chosen."""
         size = chosen(self.image.size, "image.size")
         return Preprocessing(
             image_size=size,
             resize_size=round(size / self.image.crop_fraction),
             interpolation=self.image.interpolation,
-            mean=self.image.mean,
-            std=self.image.std,
+            mean=chosen(self.image.mean, "image.mean"),
+            std=chosen(self.image.std, "image.std"),
         )
 
     def digest(self) -> str:

@@ -1,9 +1,10 @@
 """How a recipe that says "auto" adapts to the data and the machine: from counts alone, never from a clock."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from resnext.spec.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Colour
 from resnext.spec.recipe import AUTO, Recipe
 from resnext.spec.value import SpecError
 
@@ -23,7 +24,10 @@ _MIN_STEPS_PER_EPOCH = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a recipe adapts to: counts of the training split, and the median shorter side of its images in pixels."""
+    """What a recipe adapts to: counts of the training split, and the median shorter side of its images in pixels.
+
+    `colour_mean` and `colour_std`, of RGB in [0, 1], are what the source declares of its images, if anything.
+    """
 
     num_images: int
     num_classes: int
@@ -31,6 +35,8 @@ class Facts:
     is_handwriting: bool
     num_cores: int
     has_gpu: bool
+    colour_mean: Colour | None = None
+    colour_std: Colour | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
     Raises `SpecError` where the recipe wants other classes than the data has, or other channels than RGB.
     """
     choices: list[Choice] = []
-    for choose in (_image_size, _model, _batch_size, _learning_rate, _epochs, _crop, _min_area, _rotation, _flip):
+    for choose in _CHOOSERS:
         for choice in choose(recipe, facts):
             recipe = _with(recipe, choice)
             choices.append(choice)
@@ -87,6 +93,17 @@ def _image_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         largest = _CPU_IMAGE_SIZE if facts.num_cores < _MANY_CORES else 2 * _CPU_IMAGE_SIZE
         why = f"of about {side} pixels on the shorter side, what {_cores(facts)} can train on in minutes"
         yield Choice("image.size", min(largest, side // 32 * 32), why)
+
+
+def _colours(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    figures = (
+        ("image.mean", recipe.image.mean, facts.colour_mean, IMAGENET_MEAN),
+        ("image.std", recipe.image.std, facts.colour_std, IMAGENET_STD),
+    )
+    for field, wanted, declared, imagenet in figures:
+        if wanted == AUTO:
+            why = "ImageNet's, as the data declares none of its own" if declared is None else "declared by the data"
+            yield Choice(field, imagenet if declared is None else declared, why)
 
 
 def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
@@ -169,6 +186,20 @@ def _flip(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         yield Choice("augmentation.flip", False, "handwriting has a left and a right")
     else:
         yield Choice("augmentation.flip", True, "assumed: a mirrored photograph keeps its class; else set false")
+
+
+_CHOOSERS: tuple[Callable[[Recipe, Facts], Iterator[Choice]], ...] = (
+    _image_size,
+    _colours,
+    _model,
+    _batch_size,
+    _learning_rate,
+    _epochs,
+    _crop,
+    _min_area,
+    _rotation,
+    _flip,
+)
 
 
 def _is_small(recipe: Recipe) -> bool:

@@ -47,5 +47,7 @@ def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[C
         is_handwriting=data.is_handwriting,
         num_cores=num_cores(),
         has_gpu=machine.torch_device().type != "cpu",
+        colour_mean=data.colour_mean,
+        colour_std=data.colour_std,
     )
     return resolve(recipe, facts)
