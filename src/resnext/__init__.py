@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from resnext.spec.architecture import Architecture, architecture
     from resnext.spec.complexity import complexity, solve_width
     from resnext.spec.recipe import read_recipe
+    from resnext.training.checkpoint import Interval
+    from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
     from resnext.training.run import train
 
 __all__ = [
     "Architecture",
     "Classifier",
+    "Conduct",
+    "Interval",
     "Machine",
     "Prediction",
     "architecture",
@@ -45,6 +49,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "resnext.spec.architecture",
     "Classifier": "resnext.inference.classifier",
+    "Conduct": "resnext.training.journal",
+    "Interval": "resnext.training.checkpoint",
     "Machine": "resnext.training.machine",
     "Prediction": "resnext.inference.classifier",
     "architecture": "resnext.spec.architecture",

@@ -4,6 +4,8 @@ import os
 import sys
 import warnings
 
+_OUT_OF_MEMORY = "out of memory; a smaller micro-batch, batch_size, image.size or model needs less"
+
 
 def main() -> None:
     """Run the command line; turn what a user can mend into one sentence and a status.
@@ -22,18 +24,15 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ValueError) else 1)
     except (MemoryError, RuntimeError) as error:
-        if os.environ.get("RESNEXT_TRACEBACK") or not _is_out_of_memory(error):
+        from resnext.model.device import is_out_of_memory  # noqa: PLC0415 - whatever raised it has loaded torch
+
+        if os.environ.get("RESNEXT_TRACEBACK") or not is_out_of_memory(error):
             raise
-        print("Error: out of memory; a smaller batch_size, image.size or model needs less", file=sys.stderr)
+        said = str(error) if isinstance(error, MemoryError) else ""
+        print(f"Error: {said or _OUT_OF_MEMORY}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Recognise what torch says where memory ends, on a GPU and on a CPU."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from resnext.artefact import store
 from resnext.artefact.manifest import Manifest, Measurement, Provenance
+from resnext.artefact.sealed import write_sealed
 from resnext.artefact.store import ArtefactError, load_artefact, save_artefact
 from resnext.model.blocks import Form
 from resnext.model.forms import build, convert
@@ -84,8 +84,7 @@ def refusal(path: Path) -> str:
 
 def forged(path: Path, words: str, tensors: dict[str, Tensor]) -> Path:
     """Write a file with any words and tensors under a digest that is right."""
-    digest = store._digest(words, tensors)
-    path.write_bytes(save(tensors, metadata={store._MANIFEST: words, store._DIGEST: digest}))
+    write_sealed(path, "manifest", words, tensors)
     return path
 
 
@@ -201,7 +200,7 @@ def test_what_is_no_safetensors_file_is_refused(scratch: Path, junk: bytes) -> N
 def test_weights_of_others_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     foreign = tmp_path / "foreign.safetensors"
     foreign.write_bytes(save({"weight": torch.zeros(3)}, metadata=metadata))
-    assert "no resnext manifest; it is not an artefact" in refusal(foreign)
+    assert "holds tensors but no resnext manifest" in refusal(foreign)
 
 
 def test_a_pickle_and_a_folder_and_a_missing_file_are_refused(tmp_path: Path, network: Network) -> None:

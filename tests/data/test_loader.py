@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from resnext.data.augment import augmenter
-from resnext.data.loader import Batch, Loading, evaluation_batches, training_batches
+from resnext.data.loader import Batch, Feed, Loading, UnreadableError, evaluation_batches
+from resnext.data.sampler import Sampler
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import central_crop
 from resnext.spec.preprocessing import Preprocessing
@@ -45,9 +46,15 @@ class Noise:
         return Image.fromarray(np.random.default_rng(index).integers(0, 256, (9, 7, 3), dtype=np.uint8))
 
 
+def feed(
+    dataset: Noise, *, batch_size: int = 4, seed: int = 0, num_threads: int = 0, rank: int = 0, of: int = 1
+) -> Feed:
+    sampler = Sampler(num_images=dataset.num_images, batch_size=batch_size, seed=seed, rank=rank, num_ranks=of)
+    return Feed(dataset=dataset, augment=AUGMENT, sampler=sampler, num_threads=num_threads)
+
+
 def trained(seed: int = 0, epoch: int = 1, num_threads: int = 0, num_images: int = 11) -> list[Batch]:
-    loading = Loading(batch_size=4, num_threads=num_threads)
-    return list(training_batches(Noise(num_images), AUGMENT, loading, seed=seed, epoch=epoch))
+    return list(feed(Noise(num_images), seed=seed, num_threads=num_threads).batches(epoch))
 
 
 def is_same(first: list[Batch], second: list[Batch]) -> bool:
@@ -88,14 +95,15 @@ def test_evaluation_shows_an_image_as_the_classifier_will_see_it() -> None:
 
 
 @given(num_images=sizes, batch_size=sizes, num_threads=threads, epoch=st.integers(1, 3))
-def test_training_shows_each_image_once_in_every_epoch(
+def test_training_shows_no_image_twice_in_an_epoch_and_drops_less_than_a_batch(
     num_images: int, batch_size: int, num_threads: int, epoch: int
 ) -> None:
     dataset = Noise(num_images)
-    loading = Loading(batch_size=batch_size, num_threads=num_threads)
-    batches = list(training_batches(dataset, AUGMENT, loading, seed=0, epoch=epoch))
+    batches = list(feed(dataset, batch_size=batch_size, num_threads=num_threads).batches(epoch))
     shown = [(name, label) for batch in batches for name, label in zip(batch.names, batch.labels.tolist(), strict=True)]
-    assert sorted(shown) == sorted((dataset.name(index), label) for index, label in enumerate(dataset.labels))
+    assert len(set(shown)) == len(shown) > num_images - batch_size
+    assert set(shown) <= {(dataset.name(index), label) for index, label in enumerate(dataset.labels)}
+    assert all(len(batch.labels) == min(batch_size, num_images) for batch in batches)
 
 
 @pytest.mark.parametrize("num_threads", [1, 3, 20])
@@ -117,24 +125,59 @@ def test_both_the_order_and_the_random_changes_differ_between_epochs_and_seeds()
     first = trained(seed=0, epoch=1)
     for other in (trained(seed=0, epoch=2), trained(seed=1, epoch=1)):
         assert list(by_name(other)) != list(by_name(first))
-        assert not all(torch.equal(pixels, by_name(other)[name]) for name, pixels in by_name(first).items())
+        assert (shared := by_name(other).keys() & by_name(first).keys())
+        assert not all(torch.equal(by_name(first)[name], by_name(other)[name]) for name in shared)
 
 
 def test_the_random_change_of_an_image_does_not_depend_on_the_batch_it_is_in() -> None:
-    loading = Loading(batch_size=1, num_threads=0)
-    one_by_one = list(training_batches(Noise(11), AUGMENT, loading, seed=0, epoch=1))
-    together = by_name(trained())
-    assert all(torch.equal(pixels, together[name]) for name, pixels in by_name(one_by_one).items())
+    one_by_one = by_name(list(feed(Noise(11), batch_size=1).batches(1)))
+    assert all(torch.equal(pixels, one_by_one[name]) for name, pixels in by_name(trained()).items())
 
 
-@given(num_images=sizes, batch_size=sizes)
-def test_an_incomplete_last_batch_is_dropped_on_request_unless_it_is_the_only_one(
-    num_images: int, batch_size: int
+@given(
+    num_images=sizes, share=st.integers(1, 8), of=st.integers(1, 4), num_threads=threads, first_step=st.integers(0, 3)
+)
+def test_any_number_of_processes_from_any_step_read_the_batches_of_one(
+    num_images: int, share: int, of: int, num_threads: int, first_step: int
 ) -> None:
-    loading = Loading(batch_size=batch_size, num_threads=0, drops_last=True)
-    lengths = [len(b.labels) for b in training_batches(Noise(num_images), AUGMENT, loading, seed=0, epoch=1)]
-    whole = num_images // batch_size
-    assert lengths == ([batch_size] * whole if whole else [num_images])
+    assume(min(share * of, num_images) % of == 0)
+    dataset = Noise(num_images)
+    alone = list(feed(dataset, batch_size=share * of).batches(2))[first_step:]
+    parts = [
+        list(feed(dataset, batch_size=share * of, num_threads=num_threads, rank=rank, of=of).batches(2, first_step))
+        for rank in range(of)
+    ]
+    together = [
+        (torch.cat([part.pixels for part in step]), sum((part.names for part in step), ()))
+        for step in zip(*parts, strict=True)
+    ]
+    assert len(together) == len(alone)
+    for (pixels, names), batch in zip(together, alone, strict=True):
+        assert torch.equal(pixels, batch.pixels)
+        assert names == batch.names
+
+
+@given(bad=st.frozensets(st.integers(0, 19), max_size=15), of=st.sampled_from([1, 2, 4]))
+def test_a_bad_training_image_is_named_and_its_place_taken_so_that_batches_are_full(
+    bad: frozenset[int], of: int
+) -> None:
+    batches = [b for rank in range(of) for b in feed(Noise(20, bad), batch_size=8, rank=rank, of=of).batches(1)]
+    assert all(len(batch.labels) == len(batch.pixels) == len(batch.names) == 8 // of for batch in batches)
+    assert not {name for batch in batches for name in batch.names} & {f"noise[{index}]" for index in bad}
+    named = {line for batch in batches for line in batch.left_out}
+    assert named <= {f"noise[{index}]: left out, the file is empty" for index in bad}
+    alone = [batch.names for batch in feed(Noise(20, bad), batch_size=8).batches(1)]
+    assert [name for batch in batches for name in batch.names if of == 1] == [
+        name for names in alone for name in names if of == 1
+    ]
+
+
+def test_data_that_is_gone_is_one_sentence_after_32_images() -> None:
+    gone = Noise(100, frozenset(range(100)))
+    with pytest.raises(
+        UnreadableError, match=r"32 training images in a row .* noise\[\d+\]: left out, the file is empty"
+    ):
+        next(iter(feed(gone).batches(1)))
 
 
 @given(bad=st.frozensets(st.integers(0, 19)), batch_size=sizes, num_threads=threads)
@@ -171,7 +214,7 @@ def closed_after_one(batches: Iterator[Batch]) -> None:
 def test_closing_early_leaves_no_thread_running(num_threads: int) -> None:
     loading = Loading(batch_size=2, num_threads=num_threads)
     closed_after_one(evaluation_batches(Noise(200), PREPROCESSING, loading))
-    closed_after_one(training_batches(Noise(200), AUGMENT, loading, seed=0, epoch=1))
+    closed_after_one(feed(Noise(200), num_threads=num_threads).batches(1))
     assert wait_for_threads() == []
 
 

@@ -7,11 +7,13 @@ import pytest
 
 from resnext.data.dataset import ArrayDataset, Data
 from resnext.spec.recipe import Recipe
+from resnext.training.journal import Conduct
 from resnext.training.machine import Machine
 from resnext.training.run import Run
 from resnext.training.task import Task
 
 SIZE = 16
+CONDUCT = ("resumes", "interval", "max_unreadable")
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +64,7 @@ def start(tmp_path: Path, data: Data, recipe: Recipe) -> Callable[..., Run]:
     def make(name: str = "run", *, seed: int = 0, machine: dict[str, Any] | None = None, **given: Any) -> Run:
         task = Task(data=given.get("data", data), recipe=given.get("recipe", recipe), seed=seed)
         place = {"device": "cpu", "num_threads": 0, **(machine or {})}
-        return Run(task, tmp_path / name, Machine(**place))
+        conduct = Conduct(out=tmp_path / name, **{key: given[key] for key in CONDUCT if key in given})
+        return Run(task, conduct, Machine(**place))
 
     return make

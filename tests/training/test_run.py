@@ -20,9 +20,11 @@ from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import normalise
 from resnext.spec.recipe import Recipe
 from resnext.training.folder import RunFolder, free_path
+from resnext.training.journal import Conduct
 from resnext.training.loop import EpochReport, StepReport
-from resnext.training.run import Run, default_folder
+from resnext.training.run import Run
 from resnext.training.task import Task
+from resnext.training.world import World
 
 Start = Callable[..., Run]
 
@@ -93,7 +95,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Scores]]
 
     def script(*pairs: tuple[float, float]) -> Iterator[Scores]:
         remaining = iter([scores(*pair) for pair in pairs])
-        monkeypatch.setattr("resnext.training.run.evaluate", lambda *_: next(remaining))
+        monkeypatch.setattr("resnext.training.run.score", lambda *_: (next(remaining), ()))
         return remaining
 
     return script
@@ -104,7 +106,15 @@ def test_a_run_leaves_recipe_events_and_artefacts_and_nothing_else(start: Start)
     list(run)
     run.finish()
     files = sorted(path.name for path in run.folder.path.iterdir())
-    assert files == ["best.safetensors", "events.jsonl", "last.safetensors", "recipe.toml"]
+    assert files == [
+        ".lock",
+        "attempts.jsonl",
+        "best.safetensors",
+        "checkpoints",
+        "events.jsonl",
+        "last.safetensors",
+        "recipe.toml",
+    ]
 
 
 def test_the_recipe_of_a_run_reads_back_to_the_digest_it_names(start: Start, recipe: Recipe) -> None:
@@ -222,9 +232,9 @@ def test_an_image_that_turns_out_bad_is_named_once_and_training_goes_on(start: S
     run.finish()
     left_out = [line for report in reports if isinstance(report, StepReport) for line in report.left_out]
     assert left_out == 2 * ["train[4]: left out, damaged image: it ends too early"]
-    assert run.problems == [left_out[0], left_out[0].replace("train", "val")]
+    assert run.problems == (left_out[0], left_out[0].replace("train", "val"))
     noted = [event["message"] for event in events(run.folder.path) if event["event"] == "problem"]
-    assert noted == run.problems
+    assert tuple(noted) == run.problems
     ends = [report for report in reports if isinstance(report, EpochReport)]
     assert [end.scores.num_images for end in ends] == [8, 8]
 
@@ -232,9 +242,9 @@ def test_an_image_that_turns_out_bad_is_named_once_and_training_goes_on(start: S
 def test_a_folder_that_holds_files_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="already holds files"):
-        RunFolder(tmp_path)
+        RunFolder(tmp_path).claim(resumes=False)
     with pytest.raises(ValueError, match="cannot be used"):
-        RunFolder(tmp_path / "notes.txt")
+        RunFolder(tmp_path / "notes.txt").claim(resumes=False)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -243,8 +253,8 @@ def test_a_new_folder_never_takes_the_place_of_another(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for expected in ("colours", "colours-2", "colours-3"):
-        assert default_folder(data) == Path("runs", expected)
-        default_folder(data).mkdir(parents=True)
+        assert Conduct().folder(data, World()) == Path("runs", expected)
+        Conduct().folder(data, World()).mkdir(parents=True)
     assert free_path(tmp_path, "fresh") == tmp_path / "fresh"
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from resnext.artefact.store import load_artefact
 from resnext.evaluation.metrics import Scores
 from resnext.spec.recipe import Recipe
-from resnext.training.loop import EpochReport, NonFiniteLossError, StepReport
+from resnext.training.learner import NonFiniteLossError
+from resnext.training.loop import EpochReport, StepReport
 from resnext.training.run import Run
 
 Start = Callable[..., Run]
@@ -55,11 +56,11 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Scores]:
     """Have a run score the same every time, and return what it has scored so far."""
     made: list[Scores] = []
 
-    def score(*_: Any) -> Scores:
+    def score(*_: Any) -> tuple[Scores, tuple[str, ...]]:
         made.append(scores(1.0))
-        return made[-1]
+        return made[-1], ()
 
-    monkeypatch.setattr("resnext.training.run.evaluate", score)
+    monkeypatch.setattr("resnext.training.run.score", score)
     return made
 
 
@@ -159,7 +160,7 @@ def test_a_held_out_loss_that_stops_being_finite_keeps_the_epoch_before(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, math.nan])
-    monkeypatch.setattr("resnext.training.run.evaluate", lambda *_: scores(next(losses)))
+    monkeypatch.setattr("resnext.training.run.score", lambda *_: (scores(next(losses)), ()))
     run = start()
     good: dict[str, Tensor] = {}
     with pytest.raises(NonFiniteLossError, match=r"held-out loss.*step 6\b.*epoch 2\b"):

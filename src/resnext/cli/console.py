@@ -1,5 +1,6 @@
 """Where commands print: results on standard output, everything else on standard error."""
 
+import os
 import sys
 from typing import TextIO
 
@@ -20,9 +21,13 @@ def messages() -> Console:
 
 
 def _console(stream: TextIO) -> Console:
-    """Make a console that prints names as they are, and breaks no line that is not a table's."""
+    """Make a console that prints names as they are, and breaks no line that is not a table's.
+
+    Of the processes that `torchrun` starts, the first speaks for all.
+    """
     width = None if stream.isatty() else _WIDTH_OF_FILES
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    is_quiet = os.environ.get("RANK", "0") != "0"
+    return Console(file=stream, width=width, quiet=is_quiet, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def table(title: str, *columns: str) -> Table:

@@ -1,26 +1,49 @@
-"""Ctrl-C as a request: the first ends the work at the next good moment, the second ends it at once."""
+"""Ctrl-C and SIGTERM as a request: the first ends the work at the next good moment, a second Ctrl-C at once."""
 
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event
+from dataclasses import dataclass
 from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STATUS_OF_SIGNAL = 128
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Which signal asked to stop; None while none has."""
+
+    signal: int | None = None
+
+    def is_set(self) -> bool:
+        """Whether a signal has asked to stop."""
+        return self.signal is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status by the shell's convention: 130 after Ctrl-C, 143 after SIGTERM."""
+        return _STATUS_OF_SIGNAL + (self.signal or 0)
 
 
 @contextmanager
-def stop_request() -> Iterator[Event]:
-    """Yield an event that the first Ctrl-C sets, saying so on standard error."""
-    requested = Event()
-    previous = signal.getsignal(signal.SIGINT)
+def stop_request(*, speaks: bool = True) -> Iterator[StopRequest]:
+    """Yield a request that the first Ctrl-C or SIGTERM sets, saying so on standard error."""
+    request = StopRequest()
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def request(number: int, frame: FrameType | None) -> None:
-        requested.set()
-        signal.signal(signal.SIGINT, previous)
-        print("\nStopping after this step or scoring; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
+    def ask(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+        signal.signal(signal.SIGINT, previous[signal.SIGINT])
+        if speaks:
+            said = "\nStopping after this step or scoring, with a checkpoint; Ctrl-C again stops at once."
+            print(said, file=sys.stderr, flush=True)
 
-    signal.signal(signal.SIGINT, request)
+    for number in _SIGNALS:
+        signal.signal(number, ask)
     try:
-        yield requested
+        yield request
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in _SIGNALS:
+            signal.signal(number, previous[number])

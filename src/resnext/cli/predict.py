@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,8 @@ from resnext.cli.options import ArtefactArgument, DeviceOption
 
 if TYPE_CHECKING:
     from resnext.imaging.decode import ImageError
-    from resnext.inference.classifier import Prediction
+    from resnext.inference.classifier import Classifier, Prediction
+    from resnext.training.world import World
 
     Row = tuple[str, Prediction | ImageError]
 
@@ -32,24 +34,37 @@ def predict(
 ) -> None:
     """Say what is on images.
 
-    A bad image is a row with its error; the rest goes on, and the status is 1.
+    A bad image is a row with its error; the rest goes on, and the status is 1. Processes started by torchrun share the
+    images; the first prints all answers.
     """
-    from resnext.imaging.sources import image_paths
-    from resnext.inference.classifier import Prediction, load, predict_files
+    from resnext.inference.classifier import Prediction, load
+    from resnext.training.world import join_world
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
-    classifier = load(artefact, device)
-    rows = predict_files(classifier, image_paths(_named(sources)), top)
     show = _print_json if as_json else _print_csv if as_csv else _print_table
     num_images = num_errors = 0
-    for row in show(rows):
-        num_images += 1
-        num_errors += not isinstance(row[1], Prediction)
+    with join_world() as world:
+        rows = _answers(world, load(artefact, str(world.device(device))), sources, top)
+        for row in show(rows) if world.is_first else rows:
+            num_images += 1
+            num_errors += not isinstance(row[1], Prediction)
     if num_images == 0:
         raise ValueError(f"no images in {', '.join(sources)}")
     if num_errors:
         raise typer.Exit(1)
+
+
+def _answers(world: "World", classifier: "Classifier", sources: list[str], top: int) -> "Iterator[Row]":
+    """Yield each path with its answer, in order; in every round each process takes a batch of the paths."""
+    from resnext.imaging.sources import image_paths
+    from resnext.inference.classifier import BATCH_SIZE, predict_files
+
+    paths = image_paths(_named(sources))
+    while in_round := world.first(lambda: list(islice(paths, world.size * BATCH_SIZE))):
+        own = in_round[world.rank * BATCH_SIZE :][:BATCH_SIZE]
+        for rows in world.gather(list(predict_files(classifier, own, top))):
+            yield from rows
 
 
 def _named(sources: Iterable[str]) -> Iterator[str]:

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from resnext.cli.console import percent
+from resnext.cli.interrupt import StopRequest
 from resnext.training.loop import EpochReport, Report, StepReport
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-def follow(run: "Run", stop: Event, console: "Console") -> None:
-    """Train a run to its end, or until `stop` is set, and show how it goes."""
+def follow(run: "Run", stop: StopRequest, console: "Console") -> None:
+    """Train a run to its end, or until any of its processes is asked to stop; the first one shows how it goes."""
     num_seen = len(run.problems)
     with _view(run, console) as view:
         for report in run:
@@ -28,7 +28,7 @@ def follow(run: "Run", stop: Event, console: "Console") -> None:
             for problem in run.problems[num_seen:]:
                 console.print(f"  {problem}")
             num_seen = len(run.problems)
-            if stop.is_set():
+            if run.world.any(stop.is_set()):
                 break
 
 
@@ -38,7 +38,7 @@ class _View(Protocol):
 
 @contextmanager
 def _view(run: "Run", console: "Console") -> Iterator[_View]:
-    if not console.is_terminal:
+    if not run.world.is_first or not console.is_terminal:
         yield _Lines(run, console)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[speed]}"))
@@ -49,8 +49,9 @@ def _view(run: "Run", console: "Console") -> Iterator[_View]:
 class _Pace:
     """Images a second, and the time left, from the steps since the start."""
 
-    def __init__(self, num_steps: int) -> None:
-        self.num_steps = num_steps
+    def __init__(self, run: "Run") -> None:
+        self.num_steps = run.task.horizon.num_steps
+        self.first_step = run.first_step
         self.started = time.perf_counter()
         self.num_images = 0
         self.training_seconds = 0.0
@@ -71,7 +72,7 @@ class _Pace:
 
     def left(self, step: int) -> str:
         elapsed = time.perf_counter() - self.started
-        return _duration(elapsed * (self.num_steps - step) / step)
+        return _duration(elapsed * (self.num_steps - step) / max(1, step - self.first_step))
 
 
 class _Lines:
@@ -80,7 +81,7 @@ class _Lines:
     def __init__(self, run: "Run", console: "Console") -> None:
         self.console = console
         self.num_epochs = run.task.horizon.num_epochs
-        self.pace = _Pace(run.task.horizon.num_steps)
+        self.pace = _Pace(run)
         self.last_line = time.perf_counter()
 
     def show(self, report: Report) -> None:
@@ -104,9 +105,9 @@ class _Bar:
     def __init__(self, run: "Run", progress: Progress) -> None:
         self.progress = progress
         self.num_epochs = run.task.horizon.num_epochs
-        self.pace = _Pace(run.task.horizon.num_steps)
+        self.pace = _Pace(run)
         self.errors = ""
-        self.task: TaskID = progress.add_task("starting", total=self.pace.num_steps, speed="")
+        self.task: TaskID = progress.add_task("starting", total=self.pace.num_steps, completed=run.first_step, speed="")
 
     def show(self, report: Report) -> None:
         if isinstance(report, EpochReport):

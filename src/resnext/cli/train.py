@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from resnext.data.dataset import Data
+    from resnext.spec.recipe import Recipe
     from resnext.spec.resolve import Choice
     from resnext.training.machine import Machine
-    from resnext.training.run import Result, Run
+    from resnext.training.record import Result
+    from resnext.training.run import Run
     from resnext.training.task import Task
 
 _MOST_PROBLEMS = 20
@@ -31,8 +33,11 @@ class Form(StrEnum):
 class Precision(StrEnum):
     """The types of numbers to train with."""
 
+    auto = "auto"
     fp32 = "fp32"
     fp64 = "fp64"
+    bf16 = "bf16"
+    fp16 = "fp16"
 
 
 RecipeOption = Annotated[str, typer.Option(help="A recipe's name, or a TOML file.")]
@@ -43,7 +48,26 @@ SetOption = Annotated[
 OutOption = Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ if left out.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Fixes weights, order and augmentation.")]
 FormOption = Annotated[Form, typer.Option(help="The form of the blocks; all compute the same.")]
-PrecisionOption = Annotated[Precision, typer.Option(help="The type of weights and activations.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="bf16 and fp16 mix with fp32; auto: mixed on a GPU, fp32 on a CPU.")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on where the run in --out stopped; begin it where none did.")
+]
+IntervalOption = Annotated[
+    str, typer.Option("--checkpoint-every", help="Steps, or a time such as 10min; also at the end of each epoch.")
+]
+MicroBatchOption = Annotated[
+    int | None, typer.Option("--micro-batch", min=1, help="The most images computed at a time; changes memory only.")
+]
+UnreadableOption = Annotated[
+    int | None,
+    typer.Option("--max-unreadable", min=0, help="Unreadable images a run bears. Default: 1 in 100, at least 10."),
+]
+CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network first, with torch.compile.")]
+DeterministicOption = Annotated[
+    bool, typer.Option("--deterministic", help="Refuse operations that differ from run to run.")
+]
 
 
 def train(
@@ -53,56 +77,90 @@ def train(
     settings: SetOption = None,
     out: OutOption = None,
     seed: SeedOption = 0,
+    resume: ResumeOption = False,
+    checkpoint_every: IntervalOption = "10min",
     form: FormOption = Form.grouped,
-    precision: PrecisionOption = Precision.fp32,
+    precision: PrecisionOption = Precision.auto,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    micro_batch: MicroBatchOption = None,
+    compile_: CompileOption = False,
+    deterministic: DeterministicOption = False,
+    max_unreadable: UnreadableOption = None,
     download: DownloadOption = False,
     strict: StrictOption = False,
 ) -> None:
     """Train a classifier on images.
 
-    Writes a run folder with the resolved recipe, a log, and the best and the last artefact.
+    Writes a run folder with the resolved recipe, a log, checkpoints, and the best and the last artefact. Ctrl-C and
+    SIGTERM keep what was learnt and end with status 130 and 143. Started by torchrun, many processes train one run.
     """
+    from resnext.training.checkpoint import Interval
+    from resnext.training.journal import Conduct
+    from resnext.training.machine import Machine
+    from resnext.training.run import Run
+    from resnext.training.world import join_world
+
+    wanted = _wanted(recipe, model, settings)
+    conduct = Conduct(out=out, resumes=resume, interval=Interval.parse(checkpoint_every), max_unreadable=max_unreadable)
+    machine = Machine(
+        device=device,
+        num_threads=threads,
+        precision=precision.value,
+        form=form.value,
+        micro_batch_size=micro_batch,
+        compiles=compile_,
+        is_deterministic=deterministic,
+    )
+    machine.torch_device()
+    with join_world() as world:
+        opened = world.first_before_others(lambda: _opened(data, download=download, strict=strict))
+        task, choices = _task(opened, wanted, machine, seed)
+        _carry_out(Run(task, conduct, machine, world), choices)
+
+
+def _wanted(recipe: str, model: str | None, settings: list[str] | None) -> "Recipe":
+    from resnext.spec.override import parse_overrides
+    from resnext.spec.recipe import read_recipe
+
+    return read_recipe(recipe, parse_overrides([*(settings or []), *([f"model={model}"] if model else [])]))
+
+
+def _opened(data: str, *, download: bool, strict: bool) -> "Data":
     from rich.text import Text
 
     from resnext.cli.console import messages
     from resnext.data.open import open_data
-    from resnext.spec.override import parse_overrides
-    from resnext.spec.recipe import read_recipe
-    from resnext.training.machine import Machine
+
+    with messages().status(Text(f"Reading {data}")):
+        return open_data(data, download=download, strict=strict)
+
+
+def _task(data: "Data", wanted: "Recipe", machine: "Machine", seed: int) -> "tuple[Task, tuple[Choice, ...]]":
     from resnext.training.task import Task, adapt
 
-    overrides = parse_overrides([*(settings or []), *([f"model={model}"] if model else [])])
-    wanted = read_recipe(recipe, overrides)
-    machine = Machine(device=device, num_threads=threads, precision=precision.value, form=form.value)
-    machine.torch_device()
-    with messages().status(Text(f"Reading {data}")):
-        opened = open_data(data, download=download, strict=strict)
-    resolved, choices = adapt(wanted, opened, machine)
-    _carry_out(Task(data=opened, recipe=resolved, seed=seed), out, (machine, choices))
+    resolved, choices = adapt(wanted, data, machine)
+    return Task(data=data, recipe=resolved, seed=seed), choices
 
 
-def _carry_out(task: "Task", out: Path | None, given: "tuple[Machine, tuple[Choice, ...]]") -> None:
-    """Run a task in sight of the user; a first Ctrl-C keeps what was learnt and ends with status 130."""
+def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:
+    """Carry a run out in sight of the user; Ctrl-C and SIGTERM keep what was learnt."""
     from resnext.cli.console import messages, results
     from resnext.cli.interrupt import stop_request
     from resnext.cli.progress import follow
-    from resnext.training.run import Run, default_folder
 
-    machine, choices = given
-    run = Run(task, out or default_folder(task.data), machine)
     _print_start(messages(), run, choices)
-    with stop_request() as stop:
+    with stop_request(speaks=run.world.is_first) as stop:
         follow(run, stop, messages())
         result = run.finish()
-    _print_result(results(), task.data, result)
+    _print_result(results(), run.task.data, result)
     if stop.is_set():
-        raise typer.Exit(130)
+        raise typer.Exit(stop.status)
 
 
 def _print_start(console: "Console", run: "Run", choices: tuple["Choice", ...]) -> None:
     from resnext.spec.complexity import complexity
+    from resnext.spec.departures import rate_departure
 
     data, recipe = run.task.data, run.task.recipe
     splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
@@ -118,8 +176,18 @@ def _print_start(console: "Console", run: "Run", choices: tuple["Choice", ...]) 
     cost = complexity(recipe.network(), recipe.preprocessing().image_size)
     console.print(
         f"{recipe.network().name}: {cost.params / 1e6:.2f} M parameters, {cost.macs / 1e6:.1f} M multiply-accumulates"
-        f" an image; {run.task.horizon.num_steps:,} steps on {run.device}; writing {run.folder.path}"
+        f" an image; {run.task.horizon.num_steps:,} steps on {_place(run)}; writing {run.folder.path}"
     )
+    if departure := rate_departure(recipe):
+        console.print(f"  {departure}")
+    for sentence in run.journal.passed_over:
+        console.print(f"  {sentence}")
+    if run.first_step:
+        console.print(f"Going on after step {run.first_step:,}, in epoch {run.state.epoch}")
+
+
+def _place(run: "Run") -> str:
+    return str(run.device) if run.world.size == 1 else f"{run.world.size} processes, {run.device.type}"
 
 
 def _shown(value: Any) -> str:

@@ -1,35 +1,61 @@
-"""Batches of a data set in a given order, decoded and augmented by threads that run ahead of the network.
+"""Batches of a data set, decoded and augmented by threads that run ahead of the network.
 
 Decoding and resizing release Python's lock, so threads serve where others need processes. The batches, and the
 random changes in them, depend on the seed, the epoch and the sample alone, never on the number of threads.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image
-from torch import Tensor, int64, tensor, uint8, zeros
+import torch
+from torch import Tensor
 
-from resnext.data.augment import Augment
+from resnext.data.augment import Augment, Variant
 from resnext.data.dataset import Dataset
+from resnext.data.sampler import Indices, Sampler
 from resnext.imaging.decode import ImageError
-from resnext.imaging.transform import central_crop, stack
+from resnext.imaging.transform import stack
+from resnext.imaging.views import views
 from resnext.spec.preprocessing import Preprocessing
+from resnext.spec.protocol import ScoringProtocol
 
-_SHUFFLE, _AUGMENT = 1, 2
+_MOST_UNREADABLE_IN_A_ROW = 32
+_NO_PIXELS = torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
 
-Prepare = Callable[[Image.Image, int], Image.Image]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
-@dataclass(frozen=True, slots=True)
+class UnreadableError(OSError):
+    """So many images in a row cannot be read that the data must be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Images as bytes (batch, 3, height, width), their labels (batch,), and those left out with the reason."""
+    """Images as bytes (batch, 3, height, width), their labels (batch,) and names, and what could not be read.
+
+    `colour` (batch, 3, 4) and `shift` (batch, 2) are changes still to be made of the pixels as numbers, see
+    `network_input`; None where there are none. `left_out` says of every unreadable image its name and the reason.
+    """
 
     pixels: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+    colour: Tensor | None = None
+    shift: Tensor | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewBatch:
+    """Several views of the same images, each a tensor of bytes (batch, 3, height, width); else as `Batch`."""
+
+    pixels: tuple[Tensor, ...]
     labels: Tensor
     names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
@@ -37,11 +63,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loading:
-    """How batches are made: images in each, threads that make them, and whether an incomplete last one is dropped."""
+    """How batches are made: images in each, and threads that make them; 0 leaves it to the caller's."""
 
     batch_size: int = 64
     num_threads: int = 1
-    drops_last: bool = False
 
 
 DEFAULT_LOADING = Loading()
@@ -50,51 +75,122 @@ DEFAULT_LOADING = Loading()
 def evaluation_batches(
     dataset: Dataset, preprocessing: Preprocessing, loading: Loading = DEFAULT_LOADING
 ) -> Iterator[Batch]:
-    """Yield every image of a data set once, in order, as the classifier will see it."""
-    order = range(len(dataset.labels))
-    return _batches(dataset, order, lambda image, _: central_crop(image, preprocessing), loading)
+    """Yield every readable image of a data set once, in order, as the classifier will see it."""
+    for batch in view_batches(dataset, ScoringProtocol(preprocessing=preprocessing), loading):
+        [pixels] = batch.pixels
+        yield Batch(pixels=pixels, labels=batch.labels, names=batch.names, left_out=batch.left_out)
 
 
-def training_batches(dataset: Dataset, augment: Augment, loading: Loading, *, seed: int, epoch: int) -> Iterator[Batch]:
-    """Yield a data set shuffled and augmented for one epoch."""
-    order = np.random.default_rng([seed, _SHUFFLE, epoch]).permutation(len(dataset.labels)).tolist()
-    return _batches(dataset, order, lambda image, i: augment(image, _sample_rng(seed, epoch, i)), loading)
+def view_batches(
+    dataset: Dataset, protocol: ScoringProtocol, loading: Loading = DEFAULT_LOADING
+) -> Iterator[ViewBatch]:
+    """Yield every readable image of a data set once, in order, in the views of a protocol.
+
+    Whole images have many shapes and cannot be stacked: under a dense protocol each is a batch of its own.
+    """
+
+    def make(indices: range) -> ViewBatch:
+        shown, kept, left_out = [], [], []
+        for index in indices:
+            try:
+                shown.append(views(dataset.image(index), protocol))
+                kept.append(index)
+            except ImageError as error:
+                left_out.append(_unreadable(dataset, index, error))
+        return ViewBatch(
+            pixels=tuple(map(stack, zip(*shown, strict=True))) if shown else (_NO_PIXELS,) * protocol.num_views,
+            labels=_labels(dataset, kept),
+            names=tuple(dataset.name(index) for index in kept),
+            left_out=tuple(left_out),
+        )
+
+    size = 1 if protocol.crops == "dense" else loading.batch_size
+    return in_threads(make, chunks(len(dataset.labels), size), loading.num_threads)
 
 
-def _sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    return np.random.default_rng([seed, _AUGMENT, epoch, index])
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A training set, shuffled and augmented anew each epoch; every process has its own feed of the same epoch.
+
+    The place of an image that cannot be read is taken by the next readable one in the epoch's order, so that batches,
+    and groups of batch norm within them, are always full.
+    """
+
+    dataset: Dataset
+    augment: Augment
+    sampler: Sampler
+    num_threads: int = 1
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield this process's part of the batches of an epoch, from a step on, counted from 0.
+
+        Raises `UnreadableError` where 32 images in a row cannot be read.
+        """
+        order = self.sampler.order(epoch)
+        steps = range(first_step, self.sampler.steps_per_epoch)
+        return in_threads(lambda step: self._make(epoch, order, step), steps, self.num_threads)
+
+    def _make(self, epoch: int, order: Indices, step: int) -> Batch:
+        variants, indices = [], []
+        left_out: list[str] = []
+        for position in self.sampler.positions(step):
+            index, variant = self._readable(epoch, order, position, left_out)
+            variants.append(variant)
+            indices.append(index)
+        return Batch(
+            pixels=stack([variant.image for variant in variants]),
+            labels=_labels(self.dataset, indices),
+            names=tuple(self.dataset.name(index) for index in indices),
+            colour=_stacked([variant.colour for variant in variants]),
+            shift=_stacked([variant.shift for variant in variants]),
+            left_out=tuple(left_out),
+        )
+
+    def _readable(self, epoch: int, order: Indices, position: int, left_out: list[str]) -> tuple[int, Variant]:
+        """Return the first readable image from a position of the order on, and note those that are not."""
+        for place in range(position, position + _MOST_UNREADABLE_IN_A_ROW):
+            index = int(order[place % len(order)])
+            try:
+                image = self.dataset.image(index)
+            except ImageError as error:
+                left_out.append(_unreadable(self.dataset, index, error))
+                continue
+            return index, self.augment(image, self.sampler.generator(epoch, index))
+        raise UnreadableError(
+            f"{_MOST_UNREADABLE_IN_A_ROW} training images in a row could not be read, the last: {left_out[-1]};"
+            " see whether the data is still where it was"
+        )
 
 
-def _batches(dataset: Dataset, order: Sequence[int], prepare: Prepare, loading: Loading) -> Iterator[Batch]:
-    size = loading.batch_size
-    chunks = [order[start : start + size] for start in range(0, len(order), size)]
-    if loading.drops_last and len(chunks) > 1 and len(chunks[-1]) < size:
-        chunks.pop()
-    make = partial(_make, dataset, prepare)
-    if loading.num_threads == 0:
-        yield from map(make, chunks)
+def chunks(num_images: int, size: int) -> Iterator[range]:
+    """Cut the indices of a data set into ranges of a size; the last may be shorter."""
+    return (range(start, min(start + size, num_images)) for start in range(0, num_images, size))
+
+
+def in_threads(make: Callable[[Item], Made], items: Iterable[Item], num_threads: int) -> Iterator[Made]:
+    """Yield `make` of every item, in order, made ahead by threads; by the caller's own where `num_threads` is 0."""
+    remaining = iter(items)
+    if num_threads == 0:
+        yield from map(make, remaining)
         return
-    pool = ThreadPoolExecutor(loading.num_threads, thread_name_prefix="loader")
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
     try:
-        ahead = deque(pool.submit(make, chunk) for chunk in chunks[: loading.num_threads + 1])
-        for chunk in [*chunks[loading.num_threads + 1 :], *([None] * len(ahead))]:
-            batch = ahead.popleft().result()
-            if chunk is not None:
-                ahead.append(pool.submit(make, chunk))
-            yield batch
+        ahead = deque(pool.submit(make, item) for item in islice(remaining, num_threads + 1))
+        while ahead:
+            made = ahead.popleft().result()
+            ahead.extend(pool.submit(make, item) for item in islice(remaining, 1))
+            yield made
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _make(dataset: Dataset, prepare: Prepare, indices: Sequence[int]) -> Batch:
-    images, labels, names, left_out = [], [], [], []
-    for index in indices:
-        try:
-            images.append(prepare(dataset.image(index), index))
-        except ImageError as error:
-            left_out.append(f"{dataset.name(index)}: left out, {error}")
-            continue
-        labels.append(dataset.labels[index])
-        names.append(dataset.name(index))
-    pixels = stack(images) if images else zeros((0, 3, 1, 1), dtype=uint8)
-    return Batch(pixels, tensor(labels, dtype=int64), tuple(names), tuple(left_out))
+def _labels(dataset: Dataset, indices: Sequence[int]) -> Tensor:
+    return torch.tensor([dataset.labels[index] for index in indices], dtype=torch.int64)
+
+
+def _unreadable(dataset: Dataset, index: int, error: ImageError) -> str:
+    return f"{dataset.name(index)}: left out, {error}"
+
+
+def _stacked(values: Sequence[object]) -> Tensor | None:
+    return None if values[0] is None else torch.from_numpy(np.asarray(values))

@@ -56,6 +56,27 @@ class Joined:
         raise IndexError("beyond the last image of the last part")
 
 
+@dataclass(frozen=True)
+class Selected:
+    """Some images of a data set, in the order of their indices in it."""
+
+    dataset: Dataset
+    indices: Sequence[int]
+
+    @cached_property
+    def labels(self) -> list[int]:
+        """The labels of the selected images."""
+        return [self.dataset.labels[index] for index in self.indices]
+
+    def name(self, index: int) -> str:
+        """Return what messages call an image."""
+        return self.dataset.name(self.indices[index])
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image as RGB."""
+        return self.dataset.image(self.indices[index])
+
+
 class Remembered:
     """A data set that keeps decoded images in memory, exactly, as long as they fit into `MAX_REMEMBERED_BYTES`."""
 

@@ -1,21 +1,24 @@
 """Scoring anything that turns pixels into logits: a live network, a classifier, a session of another runtime."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from resnext.evaluation.metrics import Counts, Scores
 
-Predict = Callable[[Tensor], Tensor]
+Pixels = TypeVar("Pixels")
+Pixels_co = TypeVar("Pixels_co", covariant=True)
+
+Predict = Callable[[Pixels], Tensor]
 
 
-class LabelledBatch(Protocol):
+class LabelledBatch(Protocol[Pixels_co]):
     """Pixels, in whatever layout the predictor takes, and labels (batch,)."""
 
     @property
-    def pixels(self) -> Tensor:
+    def pixels(self) -> Pixels_co:
         """The images of the batch."""
         ...
 
@@ -25,18 +28,31 @@ class LabelledBatch(Protocol):
         ...
 
 
-def evaluate(predict: Predict, batches: Iterable[LabelledBatch], class_names: Sequence[str]) -> Scores:
+def evaluate(predict: Predict[Pixels], batches: Iterable[LabelledBatch[Pixels]], class_names: Sequence[str]) -> Scores:
     """Score `predict`, a function from pixels to logits (batch, classes), on every image of `batches` once.
 
     Raises `ValueError` where there is no image, or where logits and names differ in number.
     """
-    counts = Counts.none(len(class_names))
+    return Scores.of(count(predict, batches, len(class_names)), class_names)
+
+
+def count(predict: Predict[Pixels], batches: Iterable[LabelledBatch[Pixels]], num_classes: int) -> Counts:
+    """Count what `predict` says of every image of `batches`; counts of parts of a data set add up to those of all.
+
+    Raises `ValueError` where logits and classes differ in number.
+    """
+    counts = Counts.none(num_classes)
     with torch.inference_mode():
         for batch in batches:
             if len(batch.labels) == 0:
                 continue
             logits = predict(batch.pixels)
-            if logits.shape[1:] != (len(class_names),):
-                raise ValueError(f"logits of shape {tuple(logits.shape)}: there are {len(class_names)} class names")
+            if logits.shape[1:] != (num_classes,):
+                raise ValueError(f"logits of shape {tuple(logits.shape)}: there are {num_classes} class names")
             counts += Counts.of(logits, batch.labels)
-    return Scores.of(counts, class_names)
+    return counts
+
+
+def mean_over_views(predict: Predict[Tensor]) -> Predict[tuple[Tensor, ...]]:
+    """Return a predictor for several views of the same images, whose logits are the means over views."""
+    return lambda views: torch.stack([predict(view) for view in views]).mean(dim=0)

@@ -1,5 +1,7 @@
 """From an RGB image to the numbers that a network reads; the one place where `Preprocessing` is carried out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image
@@ -15,16 +17,15 @@ _MAX_ASPECT = 16
 def central_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """Resize the shorter side to `resize_size` and crop the central square of `image_size` pixels.
 
-    Rounds as torchvision does, so that measured errors compare. An image more than 16 times as long as wide is cut
-    to that first, which bounds the memory it can ask for.
+    Rounds as torchvision does, so that measured errors compare.
     """
-    image = _resize_shorter_side(_bounded_aspect(image), preprocessing.resize_size, preprocessing.interpolation)
+    image = resize_shorter_side(image, preprocessing.resize_size, preprocessing.interpolation)
     size = preprocessing.image_size
     left, top = round((image.width - size) / 2.0), round((image.height - size) / 2.0)
     return image.crop((left, top, left + size, top + size))
 
 
-def stack(images: list[Image.Image]) -> Tensor:
+def stack(images: Sequence[Image.Image]) -> Tensor:
     """Stack RGB images of one size as bytes, (batch, 3, height, width), laid out channels last."""
     return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
@@ -38,6 +39,20 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing, dtype: torch.dtype =
     return pixels.to(dtype).div_(255).sub_(mean).div_(std)
 
 
+def resize_shorter_side(image: Image.Image, size: int, interpolation: Interpolation) -> Image.Image:
+    """Resize an image so that its shorter side has `size` pixels.
+
+    One more than 16 times as long as wide is cut to that first, which bounds the memory it can ask for.
+    """
+    image = _bounded_aspect(image)
+    shorter, longer = min(image.size), max(image.size)
+    if shorter == size:
+        return image
+    long_side = int(size * longer / shorter)
+    target = (size, long_side) if image.width <= image.height else (long_side, size)
+    return image.resize(target, RESAMPLING[interpolation])
+
+
 def _bounded_aspect(image: Image.Image) -> Image.Image:
     longest = _MAX_ASPECT * min(image.size)
     if max(image.size) <= longest:
@@ -45,12 +60,3 @@ def _bounded_aspect(image: Image.Image) -> Image.Image:
     width, height = min(image.width, longest), min(image.height, longest)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
-
-
-def _resize_shorter_side(image: Image.Image, size: int, interpolation: Interpolation) -> Image.Image:
-    shorter, longer = min(image.size), max(image.size)
-    if shorter == size:
-        return image
-    long_side = int(size * longer / shorter)
-    target = (size, long_side) if image.width <= image.height else (long_side, size)
-    return image.resize(target, RESAMPLING[interpolation])

@@ -17,3 +17,9 @@ def pick_device(name: str = "auto") -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device = {name!r}: cannot be used here ({reason}); 'auto' and 'cpu' can") from None
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Recognise what Python and torch raise where memory ends, on a GPU and on a CPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said

@@ -1,52 +1,101 @@
-"""The folder of a run: the resolved recipe, an event log, and the best and the last artefact."""
+"""The folder of a run: the resolved recipe, an event log, the best and the last artefact, and checkpoints."""
 
 import json
+import os
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from resnext.artefact.manifest import Manifest
-from resnext.artefact.store import SUFFIX, save_artefact, write_atomically
-from resnext.model.network import Network
+from filelock import FileLock, Timeout
+
+from resnext.artefact.sealed import write_atomically
+from resnext.artefact.store import SUFFIX
 from resnext.spec.recipe import Recipe
+from resnext.training.checkpoint import Checkpoints
+
+_EVENTS, _ATTEMPTS, _LOCK = "events.jsonl", "attempts.jsonl", ".lock"
 
 
 class RunFolder:
-    """A folder that belongs to one run alone.
+    """A folder that belongs to one run, and is written by one process at a time.
 
-    Raises `ValueError` where the path holds files already, or cannot be made.
+    `events.jsonl` says what was learnt and is the same whether or not the run was interrupted, but for times;
+    `attempts.jsonl` has a line for each time that the run was started or went on, and on what machine.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise ValueError(f"{path} already holds files; give another folder, so that nothing is lost")
-        except OSError as error:
-            raise ValueError(f"{path} cannot be used as a run folder: {error.strerror}") from None
         self.path = path
+        self.checkpoints = Checkpoints(path / "checkpoints")
+        self._lock = FileLock(path / _LOCK, timeout=0)
+
+    def claim(self, *, resumes: bool) -> None:
+        """Make the folder, or take over that of a stopped run, for as long as this process lives.
+
+        Raises `ValueError` where the path holds files already and no run is resumed, where it holds files of
+        something else, where another process is writing it, or where it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = {entry.name for entry in self.path.iterdir()} - {_LOCK}
+            if held and not resumes:
+                raise ValueError(
+                    f"{self.path} already holds files; give another folder, so that nothing is lost, or --resume to go"
+                    " on with the run in it"
+                )
+            if held and _EVENTS not in held:
+                raise ValueError(f"{self.path} holds files but no {_EVENTS} of a run; there is nothing to resume")
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(f"{self.path} is being written by another process; wait for it or stop it") from None
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be used as a run folder: {error.strerror}") from None
+
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        self._lock.release()
 
     def artefact(self, name: str) -> Path:
         """Return the path of the artefact `best` or `last`."""
         return self.path / f"{name}{SUFFIX}"
 
-    def save(self, name: str, network: Network, manifest: Manifest) -> None:
-        """Write an artefact, whole or not at all."""
-        save_artefact(self.artefact(name), network, manifest)
-
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe, under its digest."""
         write_atomically(self.path / "recipe.toml", f"# digest {recipe.digest()}\n{recipe.to_toml()}".encode())
 
-    def event(self, kind: str, fields: dict[str, Any]) -> None:
-        """Append one line of JSON to `events.jsonl`."""
-        line = {"event": kind, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    def events(self, kind: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Append events of a kind to `events.jsonl`, a line of JSON each."""
+        self._append(_EVENTS, ({"event": kind, "time": _now(), **fields} for fields in events))
+
+    def attempt(self, fields: Mapping[str, Any]) -> None:
+        """Append a line of JSON to `attempts.jsonl`."""
+        self._append(_ATTEMPTS, [{"time": _now(), **fields}])
+
+    def num_event_bytes(self) -> int:
+        """Flush the event log to the disk and return its length."""
+        with (self.path / _EVENTS).open("rb") as file:
+            os.fsync(file.fileno())
+            return file.seek(0, os.SEEK_END)
+
+    def forget_events(self, num_bytes: int) -> None:
+        """Cut the event log back to a length that it had."""
+        with (self.path / _EVENTS).open("ab") as file:
+            file.truncate(num_bytes)
+
+    def _append(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            raise OSError(f"{self.path / name} could not be written: {error.strerror}") from None
 
 
 def free_path(parent: Path, name: str) -> Path:
     """Return `parent/name`, or the first of `parent/name-2`, `parent/name-3`, ... that is not there."""
     candidates = (parent / (name if number == 1 else f"{name}-{number}") for number in count(1))
     return next(path for path in candidates if not path.exists())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -5,34 +5,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from resnext.data.loader import Batch
 from resnext.evaluation.metrics import Scores
-from resnext.spec.recipe import Recipe, chosen
+from resnext.spec.recipe import chosen
+from resnext.training.learner import Learner, NonFiniteLossError
 from resnext.training.schedule import Horizon, learning_rate
-from resnext.training.state import TrainingState
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number: in training, before the step was taken, or when the epoch was scored.
-
-    `step` is the one that was not taken, or the one after which the epoch was scored; `names` are the images of the
-    training batch, if it was one.
-    """
-
-    def __init__(self, message: str, step: int, names: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.step = step
-        self.names = names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """One optimiser step; `loss` is that of its batch before the step, `wait_seconds` the time without a batch.
 
-    `left_out` names the images that could not be read since the last report.
+    Counts and loss are those of all processes together. `left_out` says which images could not be read, and
+    `micro_batch_size` how many were computed at a time, where not all were.
     """
 
     epoch: int
@@ -43,6 +28,7 @@ class StepReport:
     learning_rate: float
     wait_seconds: float
     left_out: tuple[str, ...]
+    micro_batch_size: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,86 +50,86 @@ Report = StepReport | EpochReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """What the loop is given: a resolved recipe, the batches of an epoch, pixels to input, and a way to score."""
+    """What the loop is given: who takes the steps, how many, the batches of an epoch from a step on, a way to score."""
 
-    recipe: Recipe
+    learner: Learner
     horizon: Horizon
-    batches: Callable[[int], Iterator[Batch]]
-    prepare: Callable[[Tensor], Tensor]
+    batches: Callable[[int, int], Iterator[Batch]]
     score: Callable[[], Scores]
 
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1."""
+        recipe = self.learner.recipe
+        peak = chosen(recipe.optimiser.learning_rate, "optimiser.learning_rate")
+        return learning_rate(recipe.schedule, peak, self.horizon, step)
 
-def epochs(state: TrainingState, course: Course) -> Iterator[Report]:
-    """Train the epochs after that of the state, to the last, and report every step and every epoch.
+
+def epochs(course: Course) -> Iterator[Report]:
+    """Train from where the state is to the last epoch, and report every step and every epoch.
 
     Between two reports the state is consistent, so that a caller may save it, or stop.
     Raises `NonFiniteLossError` in place of a step that would spoil the weights, or of a score of spoilt ones.
     """
-    while state.epoch < course.horizon.num_epochs:
-        state.epoch += 1
-        yield from _epoch(state, course)
+    state = course.learner.state
+    while not state.is_epoch_done or state.epoch < course.horizon.num_epochs:
+        if state.is_epoch_done:
+            state.begin_epoch()
+        yield from _steps(course)
+        yield _scored(course)
 
 
-def _epoch(state: TrainingState, course: Course) -> Iterator[Report]:
-    started = waiting_since = time.perf_counter()
-    steps: list[StepReport] = []
-    left_out: tuple[str, ...] = ()
+def _steps(course: Course) -> Iterator[StepReport]:
+    """Take what is left of the steps of the epoch under way."""
+    learner, state = course.learner, course.learner.state
     state.network.train()
-    for batch in course.batches(state.epoch):
-        left_out += batch.left_out
-        if len(batch.labels) == 0:
-            continue
-        waited = time.perf_counter() - waiting_since
-        steps.append(_step(state, course, batch, waited, left_out))
-        left_out = ()
-        yield steps[-1]
-        waiting_since = time.perf_counter()
-    if not steps:
-        raise OSError("no training image could be read")
-    seconds = time.perf_counter() - started
-    num_images = sum(step.num_images for step in steps)
+    first_step = state.step - (state.epoch - 1) * course.horizon.steps_per_epoch
+    since = time.perf_counter()
+    for batch in course.batches(state.epoch, first_step):
+        begun = time.perf_counter()
+        rate = course.rate(state.step + 1)
+        outcome = learner.step(batch, rate)
+        done = time.perf_counter()
+        state.tally.num_images += outcome.num_images
+        state.tally.num_correct += outcome.num_correct
+        state.tally.loss_sum += outcome.loss * outcome.num_images
+        state.tally.train_seconds += done - since
+        yield StepReport(
+            epoch=state.epoch,
+            step=state.step,
+            num_images=outcome.num_images,
+            num_correct=outcome.num_correct,
+            loss=outcome.loss,
+            learning_rate=rate,
+            wait_seconds=begun - since,
+            left_out=_of_all(learner, batch.left_out),
+            micro_batch_size=learner.micro_batch_size,
+        )
+        since = time.perf_counter()
+
+
+def _of_all(learner: Learner, left_out: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what any process could not read; asking whether there is anything is cheap, sending it is not."""
+    if not learner.world.any(bool(left_out)):
+        return ()
+    return tuple(message for part in learner.world.gather(left_out) for message in part)
+
+
+def _scored(course: Course) -> EpochReport:
+    state = course.learner.state
     state.network.eval()
     scores = course.score()
     if not math.isfinite(scores.loss):
         where = f"the held-out loss became {scores.loss} after step {state.step}, in epoch {state.epoch}"
         raise NonFiniteLossError(where, state.step)
-    yield EpochReport(
+    state.is_epoch_done = True
+    tally = state.tally
+    return EpochReport(
         epoch=state.epoch,
         step=state.step,
-        learning_rate=steps[-1].learning_rate,
-        train_loss=sum(step.loss * step.num_images for step in steps) / num_images,
-        train_top1_error_percent=100 * (1 - sum(step.num_correct for step in steps) / num_images),
-        images_per_second=num_images / seconds,
-        train_seconds=seconds,
+        learning_rate=course.rate(state.step),
+        train_loss=tally.loss_sum / tally.num_images,
+        train_top1_error_percent=100 * (1 - tally.num_correct / tally.num_images),
+        images_per_second=tally.num_images / tally.train_seconds,
+        train_seconds=tally.train_seconds,
         scores=scores,
-    )
-
-
-def _step(state: TrainingState, course: Course, batch: Batch, waited: float, left_out: tuple[str, ...]) -> StepReport:
-    recipe = course.recipe
-    peak = chosen(recipe.optimiser.learning_rate, "optimiser.learning_rate")
-    rate = learning_rate(recipe.schedule, peak, course.horizon, state.step + 1)
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    images = course.prepare(batch.pixels)
-    labels = batch.labels.to(images.device)
-    logits = state.network(images)
-    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    value = loss.item()
-    if not math.isfinite(value):
-        where = f"the loss became {value} at step {state.step + 1}, in epoch {state.epoch}"
-        raise NonFiniteLossError(where, state.step + 1, batch.names)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    state.optimiser.step()
-    state.step += 1
-    return StepReport(
-        epoch=state.epoch,
-        step=state.step,
-        num_images=len(labels),
-        num_correct=int((logits.argmax(dim=1) == labels).sum()),
-        loss=value,
-        learning_rate=rate,
-        wait_seconds=waited,
-        left_out=left_out,
     )

@@ -9,10 +9,11 @@ import torch
 from resnext.model.blocks import Form
 from resnext.model.device import pick_device
 
-Precision = Literal["fp32", "fp64"]
+Precision = Literal["auto", "fp32", "fp64", "bf16", "fp16"]
 
 _MAX_LOADER_THREADS = 8
 _CORES_PER_LOADER_THREAD = 4
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +23,24 @@ class Machine:
     `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`. `num_threads` is how many load
     images; 0 leaves it to the training thread; None means one a core beside a GPU, and one for each four cores beside
     a network on the CPU, whose own threads wait for each other when they are disturbed, but no more than eight.
-    `form` is that of the blocks.
+    `precision` is `auto` (bf16 on a GPU that has it, fp16 on another, else fp32), `fp32`, `fp64`, or `bf16` or `fp16`
+    for mixed precision, whose weights stay fp32. `form` is that of the blocks. `micro_batch_size` is the most images
+    that one process computes at a time; `compiles` the network first; `is_deterministic` refuses operations whose
+    result changes from run to run.
+    Raises `ValueError` where a field is not one of these.
     """
 
     device: str = "auto"
     num_threads: int | None = None
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     form: Form = "grouped"
+    micro_batch_size: int | None = None
+    compiles: bool = False
+    is_deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.micro_batch_size is not None and self.micro_batch_size < 1:
+            raise ValueError(f"micro_batch_size = {self.micro_batch_size}: at least 1 image is needed")
 
     def torch_device(self) -> torch.device:
         """Return the device. Raises `ValueError` where it is unknown or not there."""
@@ -36,16 +48,30 @@ class Machine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and activations."""
+        """The type of weights."""
         return torch.float64 if self.precision == "fp64" else torch.float32
+
+    def autocast_dtype(self, device: torch.device) -> torch.dtype | None:
+        """Return the type in which convolutions compute on a device where it is not that of the weights, else None."""
+        if self.precision == "auto" and device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return _HALF.get(self.precision)
 
     @property
     def num_loader_threads(self) -> int:
-        """How many threads load images."""
+        """How many threads of this process load images."""
         if self.num_threads is not None:
             return self.num_threads
-        spare = num_cores() if self.torch_device().type != "cpu" else num_cores() // _CORES_PER_LOADER_THREAD
+        cores = num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        spare = cores if self.torch_device().type != "cpu" else cores // _CORES_PER_LOADER_THREAD
         return min(spare, _MAX_LOADER_THREADS)
+
+    def settle(self) -> None:
+        """Tell torch whether results must repeat exactly; where they need not, convolutions are timed and chosen."""
+        torch.use_deterministic_algorithms(self.is_deterministic)
+        torch.backends.cudnn.benchmark = not self.is_deterministic
+        if self.is_deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def num_cores() -> int:

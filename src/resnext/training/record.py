@@ -1,20 +1,86 @@
-"""What a run writes down of itself: scores with their protocol, and the manifest of an artefact."""
+"""What a run writes down of itself: its beginning, scores with their protocol, the manifest of an artefact, its end."""
 
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from resnext.artefact.manifest import Manifest, Measurement, Provenance
 from resnext.evaluation.metrics import Scores
+from resnext.spec.protocol import ScoringProtocol
+from resnext.training.machine import Machine
 from resnext.training.provenance import command, commit, versions
 from resnext.training.task import Task
 
 
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a run ended: `best` was chosen on the selection split, `test` was scored once, on the best, at the end.
+
+    A score is None where there is none: `last` after a stop in the middle of an epoch.
+    """
+
+    artefact: Path
+    num_epochs: int
+    best_epoch: int | None
+    best: Measurement | None
+    last: Measurement | None
+    test: Measurement | None
+    wall_seconds: float
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        measured = {"best": self.best, "last": self.last, "test": self.test}
+        return {
+            "artefact": self.artefact.name,
+            **{key: getattr(self, key) for key in ("num_epochs", "best_epoch", "wall_seconds")},
+            **{key: value.model_dump() if value else None for key, value in measured.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run computes: its machine arguments, the device that they led to, and the number of processes."""
+
+    machine: Machine
+    device: str
+    num_processes: int
+
+
+def describe_start(task: Task) -> dict[str, Any]:
+    """Return what a run is: the same whenever, wherever and however often it is started."""
+    return {
+        "recipe": task.recipe.name,
+        "recipe_digest": task.recipe.digest(),
+        "seed": task.seed,
+        "data": task.data.source,
+        "data_digest": task.data.digest,
+        "num_images": {name: len(split.labels) for name, split in task.data.splits.items()},
+        "problems": list(task.data.problems),
+    }
+
+
+def describe_attempt(place: Place, first_step: int, passed_over: tuple[str, ...]) -> dict[str, Any]:
+    """Return who starts a run, or goes on with it from a step, where, and which checkpoints were not whole."""
+    return {
+        "after_step": first_step,
+        "passed_over": list(passed_over),
+        "machine": asdict(place.machine),
+        "device": place.device,
+        "num_processes": place.num_processes,
+        "versions": versions(),
+        "commit": commit(),
+        "command": command(),
+    }
+
+
 def measure(scores: Scores, split: str, task: Task) -> Measurement:
     """Put scores on a split into the words of a manifest, with the protocol that gave them."""
-    preprocessing = task.recipe.preprocessing()
+    protocol = ScoringProtocol(preprocessing=task.recipe.preprocessing())
     chosen_on = "; the best epoch is chosen on this split" if split == task.data.selection else ""
     return Measurement(
         split=split,
-        protocol=f"single crop {preprocessing.image_size}, shorter side {preprocessing.resize_size}{chosen_on}",
+        protocol=f"{protocol.words()}{chosen_on}",
         num_images=scores.num_images,
         top1_error_percent=scores.top1_error_percent,
         top5_error_percent=scores.top5_error_percent,
@@ -22,9 +88,10 @@ def measure(scores: Scores, split: str, task: Task) -> Measurement:
     )
 
 
-def make_manifest(task: Task, epoch: int, measurements: tuple[Measurement, ...], place: tuple[str, float]) -> Manifest:
-    """Describe the weights after an epoch of a task; `place` is the device and the seconds they took so far."""
-    device, wall_seconds = place
+def make_manifest(
+    task: Task, epoch: int, measurements: tuple[Measurement, ...], device: str, wall_seconds: float
+) -> Manifest:
+    """Describe the weights after an epoch of a task, computed on a device in so many seconds."""
     provenance = Provenance(
         recipe=task.recipe.name,
         recipe_digest=task.recipe.digest(),

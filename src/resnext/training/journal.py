@@ -1,0 +1,245 @@
+"""What a run keeps while it trains: log, checkpoints and artefacts, written by the first of its processes."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resnext.artefact.manifest import Manifest, Measurement
+from resnext.artefact.store import load_artefact, save_artefact
+from resnext.data.dataset import Data
+from resnext.model.network import Network
+from resnext.spec.recipe import chosen
+from resnext.training.checkpoint import (
+    TEN_MINUTES,
+    CheckpointError,
+    Identity,
+    Interval,
+    Memory,
+    Progress,
+    Timer,
+)
+from resnext.training.folder import RunFolder, free_path
+from resnext.training.learner import NonFiniteLossError
+from resnext.training.loop import EpochReport
+from resnext.training.provenance import command
+from resnext.training.record import Place, Result, describe_attempt, describe_start, make_manifest, measure
+from resnext.training.state import TrainingState
+from resnext.training.task import Task
+from resnext.training.world import World
+
+_UNREADABLE_BORNE, _FRACTION_BORNE = 10, 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """How a run is conducted: its folder, whether it goes on where a run in it stopped, and what it bears.
+
+    `out` is None for a new folder under `runs/`, named after the data. `interval` is how often a checkpoint is written
+    beside the end of each epoch. `max_unreadable` is how many training images may turn out to be unreadable on the
+    way; None: one in a hundred, and ten in any case.
+    Raises `ValueError` where a run is to be resumed but no folder is given.
+    """
+
+    out: Path | None = None
+    resumes: bool = False
+    interval: Interval = TEN_MINUTES
+    max_unreadable: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.resumes and self.out is None:
+            raise ValueError("--resume needs --out, the folder of the run to go on with")
+
+    def folder(self, data: Data, world: World) -> Path:
+        """Return the folder of a run on some data.
+
+        Raises `ValueError` where none is given to several processes, which could not find it again after a failure.
+        """
+        if self.out is not None:
+            return self.out
+        if world.size > 1:
+            raise ValueError(f"out: {world.size} processes need a folder that they find again; give --out")
+        return free_path(Path("runs"), Path(data.source).resolve().name)
+
+
+class Journal:
+    """The memory of a run, beside the training state: what was best, what went wrong, and all that is on the disk.
+
+    Every process keeps it; the first writes it, and what it cannot write stops all.
+    """
+
+    def __init__(self, task: Task, conduct: Conduct, place: Place, world: World) -> None:
+        self.task, self.conduct, self.place = task, conduct, place
+        self.memory = Memory(problems=task.data.problems)
+        self.passed_over: tuple[str, ...] = ()
+        self.folder = RunFolder(conduct.folder(task.data, world))
+        self._resumes = conduct.resumes or world.num_restarts > 0
+        self._world = world
+        self._identity = Identity(recipe_digest=task.recipe.digest(), data_digest=task.data.digest, seed=task.seed)
+        self._started = time.perf_counter()
+        self._timer = Timer(conduct.interval)
+        world.first(lambda: self.folder.claim(resumes=self._resumes))
+
+    def resume(self, state: TrainingState) -> None:
+        """Bring a state to where the run in the folder stopped, if there is one, and log this start of the run.
+
+        Raises `CheckpointError` where the folder holds another run, or no whole checkpoint.
+        """
+        held = self._world.first(self.folder.checkpoints.read) if self._resumes else None
+        if held is not None:
+            self._check_identity(held.progress)
+            state.restore(held.progress.position, held.tensors)
+            self.memory = held.progress.memory
+            self.passed_over = held.passed_over
+        self._timer.reset(state.step)
+        self._write(lambda: self._record_start(is_new=held is None))
+        self._write(lambda: self.folder.attempt(describe_attempt(self.place, state.step, self.passed_over)))
+
+    def note(self, messages: Iterable[str]) -> int:
+        """Log what went wrong, each thing once, and return how many of the messages were new."""
+        new = tuple(message for message in dict.fromkeys(messages) if message not in self.memory.problems)
+        if new:
+            self._remember(problems=self.memory.problems + new)
+            self._write(lambda: self.folder.events("problem", [{"message": message} for message in new]))
+        return len(new)
+
+    def note_unreadable(self, messages: tuple[str, ...], state: TrainingState) -> None:
+        """Log training images that could not be read.
+
+        Raises `OSError`, after a checkpoint, where they are more than a run bears.
+        """
+        num_unreadable = self.memory.num_unreadable + self.note(messages)
+        self._remember(num_unreadable=num_unreadable)
+        num_images = len(self.task.data.split("train").labels)
+        borne = self.conduct.max_unreadable
+        if borne is None:
+            borne = max(_UNREADABLE_BORNE, int(_FRACTION_BORNE * num_images))
+        if num_unreadable > borne:
+            self.checkpoint(state)
+            raise OSError(
+                f"{num_unreadable} of {num_images} training images could not be read, more than the {borne} that"
+                f" this run bears, the last: {messages[-1]}; mend or remove them, or go on with --resume and a higher"
+                " --max-unreadable"
+            )
+
+    def record_epoch(self, report: EpochReport, state: TrainingState) -> None:
+        """Save the last artefact, and the best where this epoch is; log the epoch; write a checkpoint."""
+        scored = measure(report.scores, self.task.data.selection, self.task)
+        best = self.memory.best
+        is_best = best is None or _order(scored) < _order(best)
+        self._remember(last=scored, scored_step=state.step)
+        if is_best:
+            self._remember(best=scored, best_epoch=report.epoch)
+        for name in ("last", "best") if is_best else ("last",):
+            self._save(name, state, (scored,))
+        fields = {**asdict(report), "scores": scored.model_dump(), "is_best": is_best}
+        self._write(lambda: self.folder.events("epoch", [fields]))
+        self.checkpoint(state)
+
+    def is_due(self, step: int) -> bool:
+        """Tell, the same in every process, whether it is time for a checkpoint."""
+        return self._world.any(self._world.is_first and self._timer.is_due(step))
+
+    def checkpoint(self, state: TrainingState) -> None:
+        """Write the state between two steps, so that a resumed run goes on from here, bit for bit."""
+        self._write(lambda: self._checkpoint(state))
+        self._timer.reset(state.step)
+
+    def explained(self, error: NonFiniteLossError) -> NonFiniteLossError:
+        """Log where the loss stopped being finite, and say what is kept and what to do."""
+        fields = {"message": str(error), "step": error.step, "images": error.names}
+        self._write(lambda: self.folder.events("non_finite_loss", [fields]))
+        last = self.folder.artefact("last")
+        kept = (
+            f"{last} holds the weights after the last whole epoch" if self.memory.last else "no epoch was finished yet"
+        )
+        rate = chosen(self.task.recipe.optimiser.learning_rate, "optimiser.learning_rate")
+        advice = f"try --set optimiser.learning_rate={rate / 4:g}"
+        return NonFiniteLossError(f"{error}; {kept}; {advice}", error.step, error.names)
+
+    def stop(self, state: TrainingState) -> None:
+        """Keep what a run has learnt since it last kept something."""
+        if state.step != self._timer.step:
+            self.checkpoint(state)
+        if not self.is_scored(state):
+            self._save("last", state, ())
+
+    def is_scored(self, state: TrainingState) -> bool:
+        """Whether the weights are those that were scored last."""
+        return self.memory.last is not None and state.step == self.memory.scored_step
+
+    def best_artefact(self) -> tuple[Network, Manifest]:
+        """Return what was best, as shipped."""
+        return self._world.first(lambda: load_artefact(self.folder.artefact("best")))
+
+    def record_test(self, network: Network, manifest: Manifest, measurement: Measurement) -> None:
+        """Write the score on the test split into the best artefact."""
+        kept = (measured for measured in manifest.measurements if measured.split != measurement.split)
+        manifest = manifest.replace(measurements=(*kept, measurement))
+        self._write(lambda: save_artefact(self.folder.artefact("best"), network, manifest))
+
+    def close(self, state: TrainingState, test: Measurement | None, *, is_whole: bool) -> Result:
+        """Log how the run ended, and let others have the folder."""
+        memory = self.memory
+        result = Result(
+            artefact=self.folder.artefact("best" if memory.best else "last"),
+            num_epochs=state.epoch,
+            best_epoch=memory.best_epoch,
+            best=memory.best,
+            last=memory.last if self.is_scored(state) else None,
+            test=test,
+            wall_seconds=self._seconds(),
+        )
+        self._write(lambda: self.folder.events("end", [{"is_whole": is_whole, **result.plain()}]))
+        self.folder.release()
+        return result
+
+    def _record_start(self, *, is_new: bool) -> None:
+        self.folder.forget_events(self.memory.num_event_bytes)
+        if is_new:
+            self.folder.write_recipe(self.task.recipe)
+            self.folder.events("start", [describe_start(self.task)])
+
+    def _check_identity(self, held: Progress) -> None:
+        """Refuse to go on with another run than the one in the folder."""
+        differs = [
+            f"{name} = {getattr(self._identity, name)}, there {value}"
+            for name, value in held.identity.model_dump().items()
+            if value != getattr(self._identity, name)
+        ]
+        if differs:
+            recipe = self.folder.path / "recipe.toml"
+            raise CheckpointError(
+                f"{self.folder.path} holds another run: {'; '.join(differs)}. To go on with that one, give its data and"
+                f" --recipe {recipe} --seed {held.identity.seed}; it was started as: {held.command}"
+            )
+
+    def _save(self, name: str, state: TrainingState, measurements: tuple[Measurement, ...]) -> None:
+        manifest = make_manifest(self.task, state.epoch, measurements, self.place.device, self._seconds())
+        self._write(lambda: save_artefact(self.folder.artefact(name), state.shipped, manifest))
+
+    def _write(self, function: Callable[[], None]) -> None:
+        """Write something in the first process; say what is still whole where that fails."""
+        try:
+            self._world.first(function)
+        except OSError as error:
+            newest = self.folder.checkpoints.newest()
+            kept = f"{newest} is whole; make room and go on with --resume" if newest else "no checkpoint is there yet"
+            raise OSError(f"{error}; {kept}") from None
+
+    def _checkpoint(self, state: TrainingState) -> None:
+        memory = self.memory.replace(num_event_bytes=self.folder.num_event_bytes(), wall_seconds=self._seconds())
+        progress = Progress(identity=self._identity, command=command(), position=state.position(), memory=memory)
+        self.folder.checkpoints.write(progress, state.tensors())
+
+    def _remember(self, **changes: Any) -> None:
+        self.memory = self.memory.replace(**changes)
+
+    def _seconds(self) -> float:
+        """Return the seconds of this start of the run and of those before it."""
+        return round(self.memory.wall_seconds + time.perf_counter() - self._started, 3)
+
+
+def _order(measurement: Measurement) -> tuple[float, float]:
+    return measurement.top1_error_percent, measurement.loss

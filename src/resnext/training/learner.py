@@ -1,0 +1,160 @@
+"""One optimiser step: forward and backward passes over the parts of a batch, then the update."""
+
+import math
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnext.data.loader import Batch
+from resnext.data.network_input import network_input
+from resnext.model.device import is_out_of_memory
+from resnext.model.ghost_norm import ghost_norms
+from resnext.spec.recipe import Recipe
+from resnext.training.state import TrainingState, follow
+from resnext.training.world import World
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became infinite or not a number: in training, before the step was taken, or when the epoch was scored.
+
+    `step` is the one that was not taken, or the one after which the epoch was scored; `names` are the images of the
+    training batch, if it was one.
+    """
+
+    def __init__(self, message: str, step: int, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.step = step
+        self.names = names
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step met in the whole batch, that of all processes: the mean loss before the step, in nats, and counts."""
+
+    num_images: int
+    num_correct: int
+    loss: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Learner:
+    """Takes the steps of a recipe, in parts of at most `micro_batch_size` images where that is given.
+
+    `model` computes what `state.network` does, compiled or in many processes. Parts hold whole groups of batch norm,
+    so that their number changes rounding and memory alone; where memory ends, they are made smaller.
+    """
+
+    state: TrainingState
+    recipe: Recipe
+    model: nn.Module
+    world: World
+    device: torch.device
+    dtype: torch.dtype
+    autocast_dtype: torch.dtype | None = None
+    micro_batch_size: int | None = None
+
+    def step(self, batch: Batch, learning_rate: float) -> Outcome:
+        """Take one step on this process's part of a batch.
+
+        Raises `NonFiniteLossError` in place of the update where the loss is not finite, and `MemoryError` where
+        memory ends and the batch can be cut no further.
+        """
+        state = self.state
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate
+        sums = self.world.sum(self._gradients_within_memory(batch))
+        loss_sum, num_correct, num_images = sums.tolist()
+        if not math.isfinite(loss_sum):
+            where = f"the loss became {loss_sum} at step {state.step + 1}, in epoch {state.epoch}"
+            names = tuple(name for part in self.world.gather(batch.names) for name in part)
+            raise NonFiniteLossError(where, state.step + 1, names)
+        self._update()
+        return Outcome(int(num_images), int(num_correct), loss_sum / num_images)
+
+    def _gradients_within_memory(self, batch: Batch) -> Tensor:
+        while True:
+            try:
+                return self._gradients(batch)
+            except (RuntimeError, MemoryError) as error:
+                smaller = self._smaller(len(batch.labels))
+                if not is_out_of_memory(error) or self.world.size > 1:
+                    raise
+                if smaller is None:
+                    raise MemoryError(self._advice()) from None
+            self._forget()
+            self.micro_batch_size = smaller
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Add up the gradients of the mean loss; return the sum of losses, the number correct and that of images."""
+        on_device = replace(batch, pixels=batch.pixels.to(self.device, non_blocking=True))
+        images = network_input(on_device, self.recipe.preprocessing(), self.dtype)
+        labels = batch.labels.to(self.device)
+        size = self.micro_batch_size or len(labels)
+        parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
+        self.state.optimiser.zero_grad(set_to_none=True)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for number, part in enumerate(parts, start=1):
+            if number == len(parts):
+                sums += self._backward(*part, len(labels))
+            else:
+                with self.world.without_exchange(self.model):
+                    sums += self._backward(*part, len(labels))
+        return torch.cat([sums.cpu(), torch.tensor([len(labels)], dtype=torch.float64)])
+
+    def _backward(self, images: Tensor, labels: Tensor, num_images: int) -> Tensor:
+        with self._autocast():
+            logits = self.model(images)
+            loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
+        mean = loss / num_images
+        scaled = mean if self.state.scaler is None else self.state.scaler.scale(mean)
+        torch.autograd.backward(scaled)
+        return torch.stack([loss.detach().double(), (logits.argmax(dim=1) == labels).sum().double()])
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def _update(self) -> None:
+        state = self.state
+        if state.scaler is None:
+            state.optimiser.step()
+        else:
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
+        norms = ghost_norms(state.network)
+        for norm in norms:
+            norm.fold()
+        self.world.average(statistic for norm in norms for statistic in norm.running_statistics)
+        state.step += 1
+        if state.average is not None and self.recipe.average_decay is not None:
+            follow(state.average, state.network, self.recipe.average_decay, state.step)
+
+    def _smaller(self, num_images: int) -> int | None:
+        """Return the next smaller size of a part, of whole groups of batch norm; None where there is none."""
+        group = self.recipe.batch_norm_images
+        if group is None:
+            return None
+        half = min(self.micro_batch_size or num_images, num_images) // 2
+        return half // group * group or None
+
+    def _forget(self) -> None:
+        self.state.optimiser.zero_grad(set_to_none=True)
+        for norm in ghost_norms(self.state.network):
+            norm.forget()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _advice(self) -> str:
+        group = self.recipe.batch_norm_images
+        if group is None:
+            return (
+                f"out of memory at step {self.state.step + 1}; batch norm takes its statistics from the whole batch,"
+                " so that it cannot be cut: --set batch_norm_images=16 lets it be, a smaller batch_size, image.size or"
+                " model needs less"
+            )
+        return (
+            f"out of memory at step {self.state.step + 1} with {group} images at a time, those of one batch norm;"
+            " a smaller batch_norm_images, image.size or model needs less"
+        )

@@ -1,0 +1,172 @@
+"""The processes of one run, on one machine or many: the only file that knows torch.distributed.
+
+`torchrun` starts the processes and starts them again after a failure; torch.distributed carries what they exchange.
+One process alone is a world of size 1, in which nothing is exchanged.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from inspect import signature
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resnext.model.device import pick_device
+
+TIMEOUT = "RESNEXT_TIMEOUT_SECONDS"
+
+_ANNOUNCED = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("TORCHELASTIC_RESTART_COUNT", 0))
+_DEFAULT_TIMEOUT_SECONDS = 1800
+_LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out")
+
+# What GhostNorm holds is averaged after each step instead. torch 2.14 gave the argument another name.
+_ARGUMENTS = signature(DistributedDataParallel).parameters
+_NO_BROADCAST: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _ARGUMENTS else "broadcast_buffers": False
+}
+
+Result = TypeVar("Result")
+
+
+class WorldError(OSError):
+    """Another process of the run did not come, or is gone; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among all of the run: number `rank` of `size`, and number `local_rank` on its machine.
+
+    `num_restarts` is how often all have been started again after one failed.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    num_restarts: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.rank == 0
+
+    def device(self, name: str) -> torch.device:
+        """Return the device of a name as `pick_device` does; each process of a machine has a GPU of its own.
+
+        Raises `ValueError` where the name is unknown, or a machine has fewer GPUs than processes.
+        """
+        device = pick_device(name)
+        if device.type == "cuda" and self.size > 1:
+            device = pick_device(f"cuda:{self.local_rank}")
+            torch.cuda.set_device(device)
+        return device
+
+    def first(self, function: Callable[[], Result]) -> Result:
+        """Call a function in the first process alone; every process gets its result, or raises its error."""
+        if self.size == 1:
+            return function()
+        outcome: list[Result | Exception | None] = [None]
+        if self.is_first:
+            outcome = [_attempted(function)]
+        dist.broadcast_object_list(outcome)
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]  # type: ignore[return-value]
+
+    def first_before_others(self, function: Callable[[], Result]) -> Result:
+        """Call a function in every process, first in the first, so that the others find what it leaves on the disk."""
+        made: list[Result] = []
+        self.first(lambda: made.append(function()))
+        return made[0] if made else function()
+
+    def gather(self, value: Result) -> list[Result]:
+        """Return the values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Result | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes of tensors of one shape."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, is_so: bool) -> bool:
+        """Tell whether something is so in any process."""
+        return bool(self.sum(torch.tensor(int(is_so))))
+
+    @torch.no_grad()
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by their means over all processes, in place."""
+        together = list(tensors)
+        if self.size == 1 or not together:
+            return
+        mean = self.sum(torch.cat([tensor.flatten() for tensor in together])) / self.size
+        for tensor, part in zip(together, torch.split(mean, [tensor.numel() for tensor in together]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def replicated(self, network: nn.Module) -> nn.Module:
+        """Return a module that computes as the network does and averages gradients over all processes."""
+        if self.size == 1:
+            return network
+        return DistributedDataParallel(network, **_NO_BROADCAST)
+
+    def without_exchange(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Within this context, gradients of a replicated network are added up and not yet averaged."""
+        return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+@contextmanager
+def join_world() -> Iterator[World]:
+    """Join the processes that `torchrun` announced in the environment; alone where it announced none.
+
+    Raises `WorldError` where processes do not come in time, and in place of what torch.distributed raises when one is
+    lost on the way.
+    """
+    rank, size, local_rank, num_restarts = (int(os.environ.get(name, default)) for name, default in _ANNOUNCED)
+    world = World(rank, size, local_rank, num_restarts)
+    if size == 1:
+        yield world
+        return
+    _assemble(world)
+    try:
+        yield world
+    except (RuntimeError, dist.DistError) as error:
+        if not any(word in str(error).lower() for word in _LOST):
+            raise
+        raise WorldError(
+            f"process {world.rank} of {size} lost another one ({str(error).partition(chr(10))[0]}); torchrun"
+            " --max-restarts starts all of them again, and training goes on from the last checkpoint"
+        ) from None
+    finally:
+        gc.collect()  # a replicated network that outlives the group makes it end the process in disorder
+        dist.destroy_process_group()
+
+
+def _assemble(world: World) -> None:
+    seconds = float(os.environ.get(TIMEOUT, _DEFAULT_TIMEOUT_SECONDS))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds), rank=world.rank, world_size=world.size)
+        dist.barrier()
+    except (RuntimeError, ValueError, dist.DistError) as error:
+        raise WorldError(
+            f"process {world.rank} waited {seconds:g} s for all {world.size} processes of the run"
+            f" ({str(error).partition(chr(10))[0]}); start every one, with the same MASTER_ADDR and MASTER_PORT;"
+            f" {TIMEOUT} in the environment changes how long they are waited for"
+        ) from None
+
+
+def _attempted(function: Callable[[], Result]) -> Result | Exception:
+    try:
+        return function()
+    except Exception as error:
+        return error
