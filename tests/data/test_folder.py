@@ -194,6 +194,26 @@ def test_images_in_nested_folders_belong_to_the_class_on_top(unsplit: Path) -> N
     assert everything["cats/2024/holidays/x.png"] == "cats"
 
 
+def test_images_come_before_those_of_folders_beside_them_each_in_order_of_names(split: Path) -> None:
+    cats = split / "train" / "cats"
+    for seed, name in enumerate(("b/1.png", "a/z/1.png", "a/2.png", "B.png", "é.png", "~.png")):
+        picture(cats / name, 300 + seed)
+    picture(split / "val" / "cats" / "a.png", 400)
+    inner = ["B.png", "~.png", "é.png", "a/2.png", "a/z/1.png", "b/1.png"]
+    found = [name.removeprefix("train/cats/") for name in names(open_folder(split), "train")]
+    assert found[:16] == [f"{number:02}.png" for number in range(10)] + inner
+
+
+def test_a_link_to_a_folder_is_followed_as_a_class_and_not_within_one(unsplit: Path, tmp_path: Path) -> None:
+    class_folder(tmp_path / "elsewhere", 3, first_seed=300)
+    (unsplit / "birds").symlink_to(tmp_path / "elsewhere")
+    (unsplit / "cats" / "more").symlink_to(tmp_path / "elsewhere")
+    (unsplit / "cats" / "circle").symlink_to(unsplit)
+    data = open_folder(unsplit)
+    everything = [class_name for name in data.splits for class_name in labelled(data, name).values()]
+    assert Counter(everything) == {"birds": 3, "cats": 20, "dogs": 30}
+
+
 def test_one_class_is_refused_by_name(tmp_path: Path) -> None:
     class_folder(tmp_path / "cats", 3, first_seed=0)
     with pytest.raises(DataError, match=r"found only the class 'cats'; at least two classes are needed"):

@@ -1,6 +1,9 @@
+import os
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +197,41 @@ def test_in_a_large_folder_divided_here_copies_still_stay_together(
     expected = open_folder(healthy)
     monkeypatch.setattr(module, "MAX_EXAMINED", 20)
     assert open_folder(healthy) == expected
+
+
+def test_in_a_large_folder_without_validation_images_of_a_trained_class_some_are_held_out(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (healthy / "train").mkdir()
+    for class_name in ("cats", "dogs"):
+        (healthy / class_name).rename(healthy / "train" / class_name)
+    (healthy / "val" / "ants").mkdir(parents=True)
+    (healthy / "val" / "ants" / "0.png").write_bytes(encoded(500))
+    expected = open_folder(healthy)
+    assert {name: len(split.labels) for name, split in expected.splits.items()} == {"train": 16, "val": 2, "test": 2}
+    monkeypatch.setattr(module, "MAX_EXAMINED", 20)
+    assert open_folder(healthy) == expected
+
+
+@pytest.mark.parametrize("folder", ["cats/inner", "cats", "."])
+def test_a_folder_that_the_system_will_not_read_is_named(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (healthy / "cats" / "inner").mkdir()
+    scandir = os.scandir
+
+    def guarded(path: Path) -> Any:
+        if path == healthy / folder:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    line = f"{folder}: left out, Permission denied"
+    if folder == "cats/inner":
+        assert open_folder(healthy).problems == (line,)
+    else:
+        with pytest.raises(DataError, match=re.escape(line)):
+            open_folder(healthy)
 
 
 def test_a_name_in_an_old_encoding_is_no_obstacle(healthy: Path) -> None:

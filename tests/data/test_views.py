@@ -75,7 +75,7 @@ def test_an_image_is_decoded_once_while_it_fits_in_memory(monkeypatch: pytest.Mo
             asked.append(index)
             return dataset.image(index)
 
-    monkeypatch.setattr(views, "MAX_REMEMBERED_BYTES", 2 * 5 * 5 * 3)
+    monkeypatch.setattr(views, "MAX_REMEMBERED_BYTES", 2 * (4 * 5 * 5 + 4096))
     remembered = Remembered(Counted())
     for _ in range(2):
         for index in range(4):

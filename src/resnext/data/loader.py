@@ -6,7 +6,7 @@ random changes in them, depend on the seed, the epoch and the sample alone, neve
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -174,11 +174,18 @@ def in_threads(make: Callable[[Item], Made], items: Iterable[Item], num_threads:
         yield from map(make, remaining)
         return
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
+
+    def begin(item: Item) -> Future[Made]:
+        try:
+            return pool.submit(make, item)
+        except RuntimeError as error:
+            raise OSError(f"a thread that loads images could not be started ({error}); try --threads 0") from None
+
     try:
-        ahead = deque(pool.submit(make, item) for item in islice(remaining, num_threads + 1))
+        ahead = deque(map(begin, islice(remaining, num_threads + 1)))
         while ahead:
             made = ahead.popleft().result()
-            ahead.extend(pool.submit(make, item) for item in islice(remaining, 1))
+            ahead.extend(map(begin, islice(remaining, 1)))
             yield made
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
