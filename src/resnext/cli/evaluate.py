@@ -10,6 +10,8 @@ import typer
 from resnext.cli.options import ArtefactArgument, DataArgument, DeviceOption, DownloadOption, StrictOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resnext.data.dataset import Data, Dataset
     from resnext.evaluation.metrics import Scores
     from resnext.inference.classifier import Classifier
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _ALL = "all"
 _MOST_CONFUSED = 25
+_ONLY_CROPS = ("--image-size", "--resize-size", "--batch-size")
+_ONLY_DENSE = ("--scales",)
 
 
 class Crops(StrEnum):
@@ -41,14 +45,20 @@ def evaluate(
     crops: Annotated[
         Crops, typer.Option(help="The central crop; ten crops; or dense: the whole image, at several scales.")
     ] = Crops.single,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of a crop; the artefact's own.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels a side of a crop. Left out: the artefact's own.")
+    ] = None,
     resize_size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of the shorter side before cropping; in proportion.")
+        int | None,
+        typer.Option(min=1, help="Pixels of the shorter side before cropping. Left out: in the artefact's proportion."),
     ] = None,
     scales: Annotated[
-        str | None, typer.Option(help="Shorter sides for dense, such as 224,256,320; those of the ResNet papers.")
+        str | None,
+        typer.Option(help="Shorter sides for dense. Left out: those of the ResNet papers, 224,256,384,480,640."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; changes no score.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time; changes no score. Left out: 64; dense takes one.")
+    ] = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     download: DownloadOption = False,
@@ -67,6 +77,9 @@ def evaluate(
     from resnext.training.scoring import score
     from resnext.training.world import join_world
 
+    given = {"--image-size": image_size, "--resize-size": resize_size, "--batch-size": batch_size, "--scales": scales}
+    _refuse_idle(crops, given)
+    loading = Loading(batch_size=batch_size) if batch_size else Loading()
     with join_world() as world:
         classifier = load(artefact, str(world.device(device)))
         protocol = _protocol(classifier.preprocessing, crops, (image_size, resize_size), scales)
@@ -77,7 +90,7 @@ def evaluate(
             world,
             mean_over_views(classifier.logits),
             dataset,
-            lambda part: view_batches(part, protocol, Loading(batch_size=batch_size)),
+            lambda part: view_batches(part, protocol, loading),
             classifier.class_names,
         )
     for problem in (*opened.problems, *left_out):
@@ -91,22 +104,28 @@ def evaluate(
         _print_scores(scores, f"{opened.source}, {name}, {protocol.words()}")
 
 
+def _refuse_idle(crops: Crops, given: "Mapping[str, object]") -> None:
+    """Raise `SpecError` where an option was given that would do nothing with such crops."""
+    from resnext.spec.value import SpecError
+
+    for option in _ONLY_CROPS if crops is Crops.dense else _ONLY_DENSE:
+        if given[option] is not None:
+            instead = "shows whole images, one at a time, at --scales" if crops is Crops.dense else "has no scales"
+            raise SpecError(f"{option} {given[option]} would do nothing: --crops {crops} {instead}; leave it out")
+
+
 def _protocol(
     own: "Preprocessing", crops: Crops, sizes: tuple[int | None, int | None], scales: str | None
 ) -> "ScoringProtocol":
-    """Return the protocol asked for. Raises `SpecError` where an option would have no effect."""
     from resnext.spec.protocol import DENSE_SCALES, ScoringProtocol
-    from resnext.spec.value import SpecError
 
-    image_size, resize_size = sizes
     if crops is Crops.dense:
-        if image_size or resize_size:
-            raise SpecError("--image-size and --resize-size: dense shows the whole image; give --scales instead")
-        return ScoringProtocol(preprocessing=own, crops="dense", scales=_numbers(scales) if scales else DENSE_SCALES)
-    size = image_size or own.image_size
-    resized = resize_size or round(size * own.resize_size / own.image_size)
-    preprocessing = own.replace(image_size=size, resize_size=resized)
-    return ScoringProtocol(preprocessing=preprocessing, crops=crops.value, scales=_numbers(scales) if scales else ())
+        shorter_sides = DENSE_SCALES if scales is None else _numbers(scales)
+        return ScoringProtocol(preprocessing=own, crops="dense", scales=shorter_sides)
+    image_size = sizes[0] or own.image_size
+    resize_size = sizes[1] or round(image_size * own.resize_size / own.image_size)
+    preprocessing = own.replace(image_size=image_size, resize_size=resize_size)
+    return ScoringProtocol(preprocessing=preprocessing, crops=crops.value)
 
 
 def _numbers(scales: str) -> tuple[int, ...]:

@@ -54,5 +54,8 @@ def count(predict: Predict[Pixels], batches: Iterable[LabelledBatch[Pixels]], nu
 
 
 def mean_over_views(predict: Predict[Tensor]) -> Predict[tuple[Tensor, ...]]:
-    """Return a predictor for several views of the same images, whose logits are the means over views."""
+    """Return a predictor for several views of the same images, whose logits (batch, classes) are the means over views.
+
+    The means are of logits, as in the authors' code, not of probabilities: a view that is sure weighs more.
+    """
     return lambda views: torch.stack([predict(view) for view in views]).mean(dim=0)

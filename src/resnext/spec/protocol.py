@@ -11,7 +11,7 @@ Crops = Literal["single", "ten", "dense"]
 
 DENSE_SCALES = (224, 256, 384, 480, 640)
 
-_MIN_SCALE = 32
+_MIN_SCALE = 32  # what ImageNet's networks shrink to one place of their last map
 
 Scale = Annotated[int, Field(strict=True, ge=_MIN_SCALE, le=MAX_SIDE)]
 
@@ -19,9 +19,11 @@ Scale = Annotated[int, Field(strict=True, ge=_MIN_SCALE, le=MAX_SIDE)]
 class ScoringProtocol(Spec):
     """How an image is shown: the network's outputs for all that it is shown of one are averaged, as logits.
 
-    `single` shows the central crop, the paper's protocol at 224 and 320 pixels; `ten` the four corners, the centre and
-    the mirror image of each, as the authors' code does; `dense` the whole image with its shorter side at each of
-    `scales`: the network averages its last map whatever the size, so that it is applied at every place at once.
+    `single` shows the central crop, the paper's protocol at 224 and 320 pixels; `ten` the centre, the four corners and
+    the mirror image of each; `dense` the whole image with its shorter side, in pixels, at each of `scales`: the network
+    averages its last map whatever the size, so that it is applied at every place at once.
+    Source: the authors' datasets/transforms.lua has the ten crops, their train.lua the sum of outputs before softmax;
+    the scales of the ResNet paper (arXiv 1512.03385, section 3.4) are `DENSE_SCALES`.
     """
 
     preprocessing: Preprocessing
