@@ -49,7 +49,7 @@ class Conduct:
 
     def __post_init__(self) -> None:
         if self.resumes and self.out is None:
-            raise ValueError("--resume needs --out, the folder of the run to go on with")
+            raise ValueError("resumes = True without out: --resume needs --out, the folder of the run to go on with")
 
     def folder(self, data: Data, world: World) -> Path:
         """Return the folder of a run on some data.
@@ -119,8 +119,8 @@ class Journal:
             self.checkpoint(state)
             raise OSError(
                 f"{num_unreadable} of {num_images} training images could not be read, more than the {borne} that"
-                f" this run bears, the last: {messages[-1]}; mend or remove them, or go on with --resume and a higher"
-                " --max-unreadable"
+                f" this run bears, the last: {messages[-1]}; mend them and go on with --resume, or begin anew with a"
+                " higher --max-unreadable"
             )
 
     def record_epoch(self, report: EpochReport, state: TrainingState) -> None:

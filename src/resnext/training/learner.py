@@ -32,11 +32,15 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step met in the whole batch, that of all processes: the mean loss before the step, in nats, and counts."""
+    """What a step met in the whole batch, that of all processes: the mean loss before the step, in nats, and counts.
+
+    `left_out` says which images could not be read.
+    """
 
     num_images: int
     num_correct: int
     loss: float
+    left_out: tuple[str, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,13 +70,13 @@ class Learner:
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate
         sums = self.world.sum(self._gradients_within_memory(batch))
-        loss_sum, num_correct, num_images = sums.tolist()
+        loss_sum, num_correct, num_images, num_left_out = sums.tolist()
         if not math.isfinite(loss_sum):
             where = f"the loss became {loss_sum} at step {state.step + 1}, in epoch {state.epoch}"
-            names = tuple(name for part in self.world.gather(batch.names) for name in part)
-            raise NonFiniteLossError(where, state.step + 1, names)
+            raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
         self._update()
-        return Outcome(int(num_images), int(num_correct), loss_sum / num_images)
+        left_out = _joined(self.world, batch.left_out) if num_left_out else ()
+        return Outcome(int(num_images), int(num_correct), loss_sum / num_images, left_out)
 
     def _gradients_within_memory(self, batch: Batch) -> Tensor:
         while True:
@@ -88,7 +92,7 @@ class Learner:
             self.micro_batch_size = smaller
 
     def _gradients(self, batch: Batch) -> Tensor:
-        """Add up the gradients of the mean loss; return the sum of losses, the number correct and that of images."""
+        """Add up the gradients of the mean loss; return the sum of losses, and how many were right, read and unread."""
         on_device = replace(batch, pixels=batch.pixels.to(self.device, non_blocking=True))
         images = network_input(on_device, self.recipe.preprocessing(), self.dtype)
         labels = batch.labels.to(self.device)
@@ -102,7 +106,8 @@ class Learner:
             else:
                 with self.world.without_exchange(self.model):
                     sums += self._backward(*part, len(labels))
-        return torch.cat([sums.cpu(), torch.tensor([len(labels)], dtype=torch.float64)])
+        counts = torch.tensor([len(labels), len(batch.left_out)], dtype=torch.float64)
+        return torch.cat([sums.cpu(), counts])
 
     def _backward(self, images: Tensor, labels: Tensor, num_images: int) -> Tensor:
         with self._autocast():
@@ -158,3 +163,8 @@ class Learner:
             f"out of memory at step {self.state.step + 1} with {group} images at a time, those of one batch norm;"
             " a smaller batch_norm_images, image.size or model needs less"
         )
+
+
+def _joined(world: World, part: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of all processes, by rank."""
+    return tuple(text for gathered in world.gather(part) for text in gathered)

@@ -101,17 +101,10 @@ def _steps(course: Course) -> Iterator[StepReport]:
             loss=outcome.loss,
             learning_rate=rate,
             wait_seconds=begun - since,
-            left_out=_of_all(learner, batch.left_out),
+            left_out=outcome.left_out,
             micro_batch_size=learner.micro_batch_size,
         )
         since = time.perf_counter()
-
-
-def _of_all(learner: Learner, left_out: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what any process could not read; asking whether there is anything is cheap, sending it is not."""
-    if not learner.world.any(bool(left_out)):
-        return ()
-    return tuple(message for part in learner.world.gather(left_out) for message in part)
 
 
 def _scored(course: Course) -> EpochReport:

@@ -196,6 +196,9 @@ def train(
         task = Task(data=opened, recipe=resolved, seed=seed)
         conduct = out if isinstance(out, Conduct) else Conduct(out=Path(out) if out else None)
         run = Run(task, conduct, machine, world)
-        for _ in run:
-            continue
-        return run.finish()
+        try:
+            for _ in run:
+                continue
+            return run.finish()
+        finally:
+            run.folder.release()

@@ -24,7 +24,7 @@ TIMEOUT = "RESNEXT_TIMEOUT_SECONDS"
 
 _ANNOUNCED = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("TORCHELASTIC_RESTART_COUNT", 0))
 _DEFAULT_TIMEOUT_SECONDS = 1800
-_LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out")
+_LOST = ("/dev/shm", "gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out")
 
 # What GhostNorm holds is averaged after each step instead. torch 2.14 gave the argument another name.
 _ARGUMENTS = signature(DistributedDataParallel).parameters
@@ -59,11 +59,16 @@ class World:
     def device(self, name: str) -> torch.device:
         """Return the device of a name as `pick_device` does; each process of a machine has a GPU of its own.
 
-        Raises `ValueError` where the name is unknown, or a machine has fewer GPUs than processes.
+        Raises `ValueError` where the name is unknown, `WorldError` where a machine has fewer GPUs than processes.
         """
         device = pick_device(name)
         if device.type == "cuda" and self.size > 1:
-            device = pick_device(f"cuda:{self.local_rank}")
+            if self.local_rank >= torch.cuda.device_count():
+                raise WorldError(
+                    f"process {self.rank}: this machine has {torch.cuda.device_count()} GPUs, fewer than the processes"
+                    " started on it; lower --nproc-per-node"
+                )
+            device = torch.device("cuda", self.local_rank)
             torch.cuda.set_device(device)
         return device
 
@@ -142,10 +147,7 @@ def join_world() -> Iterator[World]:
     except (RuntimeError, dist.DistError) as error:
         if not any(word in str(error).lower() for word in _LOST):
             raise
-        raise WorldError(
-            f"process {world.rank} of {size} lost another one ({str(error).partition(chr(10))[0]}); torchrun"
-            " --max-restarts starts all of them again, and training goes on from the last checkpoint"
-        ) from None
+        raise WorldError(_lost(world, str(error))) from None
     finally:
         gc.collect()  # a replicated network that outlives the group makes it end the process in disorder
         dist.destroy_process_group()
@@ -163,6 +165,16 @@ def _assemble(world: World) -> None:
             f" ({str(error).partition(chr(10))[0]}); start every one, with the same MASTER_ADDR and MASTER_PORT;"
             f" {TIMEOUT} in the environment changes how long they are waited for"
         ) from None
+
+
+def _lost(world: World, said: str) -> str:
+    """Say what became of the others, and what to do."""
+    what = f"process {world.rank} of {world.size} lost another one ({said.partition(chr(10))[0]})"
+    if "/dev/shm" in said:
+        return (
+            f"{what}: shared memory is full; make /dev/shm larger (docker run --shm-size=1g) or set NCCL_SHM_DISABLE=1"
+        )
+    return f"{what}; torchrun --max-restarts starts all of them again, and training goes on from the last checkpoint"
 
 
 def _attempted(function: Callable[[], Result]) -> Result | Exception:
