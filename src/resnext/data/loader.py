@@ -187,6 +187,7 @@ def in_threads(make: Callable[[Item], Made], items: Iterable[Item], num_threads:
             made = ahead.popleft().result()
             ahead.extend(map(begin, islice(remaining, 1)))
             yield made
+        pool.shutdown()  # memory grows where the next epoch's threads begin before these have ended
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
