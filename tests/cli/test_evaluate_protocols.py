@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from resnext.cli.evaluate import Crops
 from resnext.imaging.transform import stack
 from resnext.inference.classifier import Classifier, load
+from resnext.spec import protocol
 
 Cli = Callable[..., Any]
 Show = Callable[[Image.Image], Iterable[Image.Image]]
@@ -197,3 +199,34 @@ def test_an_image_that_cannot_be_read_is_named_once_under_every_protocol(
         shown = cli("evaluate", artefact, spoilt, "--split", "all", "--json", *asked)
         assert (shown.status, json.loads(shown.out)["num_images"]) == (0, 60)
         assert len([line for line in shown.err.splitlines() if "red/bad.png" in line]) == 1
+
+
+def test_every_kind_of_crops_that_a_protocol_knows_can_be_asked_for() -> None:
+    assert tuple(Crops) == get_args(protocol.Crops)
+
+
+@pytest.mark.parametrize("asked", [(), ("--crops", "ten"), ("--crops", "dense", "--scales", "32,48")])
+def test_images_from_one_pixel_to_long_slivers_are_scored(
+    cli: Cli, artefact: Path, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    sizes = [(1, 1), (1, 16), (16, 1), (320, 20), (20, 320), (10_000, 3)]
+    for colour in ("red", "blue"):
+        (tmp_path / colour).mkdir()
+        for width, height in sizes:
+            Image.new("RGB", (width, height), colour).save(tmp_path / colour / f"{width}x{height}.png")
+    assert scores(cli, artefact, tmp_path, *asked)["num_images"] == 2 * len(sizes)
+
+
+@pytest.mark.parametrize(
+    "asked", [("--batch-size", "7"), ("--crops", "ten"), ("--crops", "dense", "--scales", "32,40")]
+)
+def test_two_processes_print_the_scores_of_one_once_and_name_a_bad_image_once(
+    cli: Cli, start_ranks: Cli, artefact: Path, spoilt: Path, asked: tuple[str, ...]
+) -> None:
+    command = ("evaluate", artefact, spoilt, "--split", "all", "--json", *asked)
+    first, second = (started.wait() for started in start_ranks(2, *command))
+    assert (first.status, second.status, second.out, second.err) == (0, 0, "", "")
+    assert len([line for line in first.err.splitlines() if "red/bad.png" in line]) == 1
+    found, alone = json.loads(first.out), json.loads(cli(*command).out)
+    assert found.pop("loss") == pytest.approx(alone.pop("loss"), rel=1e-5)
+    assert found == alone

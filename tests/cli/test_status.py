@@ -21,11 +21,11 @@ def events(folder: Path) -> list[str]:
     return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def wait_for(event: str, folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
-    while event not in events(folder) and process.poll() is None and time.monotonic() < deadline:
+    while not any(folder.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert event in events(folder), "training did not begin"
+    assert any(folder.glob(pattern)), "training did not begin"
 
 
 def test_the_module_runs_as_the_command(plain: dict[str, str]) -> None:
@@ -59,15 +59,15 @@ def test_the_traceback_is_there_for_those_who_ask(plain: dict[str, str]) -> None
     assert "depth = 51" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("event", ["start", "epoch"])
 def test_an_interrupted_training_ends_cleanly_with_what_was_learnt(
-    plain: dict[str, str], photos: Path, tiny: Path, tmp_path: Path, event: str
+    plain: dict[str, str], photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    endless = ("--set", "epochs=100000", "--set", "batch_size=2", "--out", run, "--threads", "1")
+    batches = ("--set", "batch_size=2", "--checkpoint-every", "1")
+    endless = ("--set", "epochs=100000", *batches, "--out", run, "--threads", "1")
     process = as_module(plain, "train", photos, "--recipe", tiny, *endless)
     try:
-        wait_for(event, run, process)
+        wait_for("checkpoints/*.safetensors", run, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:
@@ -78,7 +78,7 @@ def test_an_interrupted_training_ends_cleanly_with_what_was_learnt(
     assert events(run)[-1] == "end"
     assert load_artefact(run / "last.safetensors")[1].class_names == ("blue", "green", "red")
     assert load_artefact(Path(out.splitlines()[-1]))[1].provenance.recipe == "tiny"
-    assert not list(run.glob(".*"))
+    assert [path.name for path in run.glob(".*")] == [".lock"]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,7 @@ def test_an_interrupted_training_ends_cleanly_with_what_was_learnt(
     [
         MemoryError(),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
@@ -98,4 +99,4 @@ def test_running_out_of_memory_is_one_sentence(
     monkeypatch.setattr("resnext.cli.app.app", fail)
     with pytest.raises(SystemExit, match="1"):
         main()
-    assert capsys.readouterr().err.startswith("Error: out of memory; a smaller batch_size")
+    assert capsys.readouterr().err.startswith("Error: out of memory; a smaller micro-batch")

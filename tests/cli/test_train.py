@@ -31,6 +31,10 @@ def start_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "events.jsonl").read_text().splitlines()[0])  # type: ignore[no-any-return]
 
 
+def attempts_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+
+
 def assert_one_sentence(shown: Any, *words: str, status: int = 2) -> None:
     assert shown.status == status
     assert shown.err.startswith("Error: ")
@@ -72,13 +76,10 @@ def test_options_reach_the_run(train: Cli, tmp_path: Path) -> None:
     options = ("--model", "resnext11_4x2d", "--form", "aggregated", "--seed", "7", "--precision", "fp64")
     shown = train(*options, "--set", "optimiser.learning_rate=0.02", "--set", "augmentation.flip=false")
     assert shown.status == 0, shown.err
-    start = start_of(tmp_path / "run")
-    assert start["seed"] == 7
-    assert (start["machine"]["form"], start["machine"]["precision"], start["machine"]["num_threads"]) == (
-        "aggregated",
-        "fp64",
-        0,
-    )
+    assert start_of(tmp_path / "run")["seed"] == 7
+    [attempt] = attempts_of(tmp_path / "run")
+    machine = attempt["machine"]
+    assert (machine["form"], machine["precision"], machine["num_threads"]) == ("aggregated", "fp64", 0)
     recipe = recipe_of(tmp_path / "run")
     assert (recipe.model, recipe.epochs) == ("resnext11_4x2d", 1)
     assert (recipe.optimiser.learning_rate, recipe.augmentation.flip) == (0.02, False)
@@ -117,6 +118,10 @@ def test_without_a_place_a_new_folder_under_runs_is_taken(
         (("--device", "abacus"), ("device = 'abacus'", "'cpu'")),
         (("--recipe", "slow"), ("slow", "quick")),
         (("--recipe", "none.toml"), ("none.toml",)),
+        (("--checkpoint-every", "often"), ("'often'", "10min")),
+        (("--checkpoint-every", "0"), ("'0'", "a number of steps")),
+        (("--set", "batch_norm_images=8", "--micro-batch", "12"), ("12", "a multiple of batch_norm_images = 8")),
+        (("--micro-batch", "4"), ("batch_norm_images", "--set batch_norm_images=4")),
     ],
     ids=lambda value: " ".join(value[-1:]) if isinstance(value, tuple) else None,
 )
@@ -125,6 +130,49 @@ def test_what_cannot_be_used_is_one_sentence_and_leaves_no_folder(
 ) -> None:
     assert_one_sentence(train(*options), *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_to_go_on_with_must_be_named(cli: Cli, photos: Path, tiny: Path) -> None:
+    assert_one_sentence(cli("train", photos, "--recipe", tiny, "--resume"), "--resume needs --out")
+
+
+def test_a_folder_without_a_run_is_not_gone_on_with(train: Cli, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    assert_one_sentence(train("--resume"), "no events.jsonl", "nothing to resume")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_to_go_on_where_no_run_is_begins_one(train: Cli, tmp_path: Path) -> None:
+    shown = train("--resume")
+    assert shown.status == 0, shown.err
+    assert [attempt["after_step"] for attempt in attempts_of(tmp_path / "run")] == [0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seed", "1"), ("seed = 1, there 0", "--seed 0")),
+        (("--set", "epochs=3"), ("recipe_digest", "recipe.toml")),
+    ],
+)
+def test_another_run_is_not_gone_on_with(
+    cli: Cli, steady: tuple[str | Path, ...], undisturbed: Any, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    before = undisturbed.lines("events.jsonl")
+    shown = cli(*steady, *options, "--out", undisturbed.folder, "--resume")
+    assert_one_sentence(shown, "holds another run", *words)
+    assert undisturbed.lines("events.jsonl") == before
+
+
+def test_parts_of_a_batch_change_rounding_alone(train: Cli, kept: Any, tmp_path: Path) -> None:
+    losses = []
+    for options in ((), ("--micro-batch", "8")):
+        shown = train(*options, "--set", "batch_norm_images=8", "--precision", "fp64")
+        assert shown.status == 0, shown.err
+        losses += [epoch["train_loss"] for epoch in kept(tmp_path / "run").events("epoch")]
+        (tmp_path / "run").rename(tmp_path / f"run-{len(losses)}")
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
 def test_a_form_that_the_blocks_do_not_have_is_one_sentence(train: Cli) -> None:

@@ -82,6 +82,14 @@ def test_an_image_that_cannot_be_read_is_named_with_the_reason() -> None:
         assert [batch.left_out for batch in batches] == [(), ("shape[1]: left out, the file is empty",)]
 
 
+def test_a_batch_of_which_no_image_can_be_read_has_every_view_without_an_image() -> None:
+    for protocol in (SINGLE, TEN, DENSE):
+        for batch in view_batches(Shapes(4, frozenset(range(4))), protocol, Loading(batch_size=4)):
+            assert [len(view) for view in batch.pixels] == [0] * protocol.num_views
+            assert (batch.labels.tolist(), batch.names) == ([], ())
+            assert len(batch.left_out) == (1 if protocol is DENSE else 4)
+
+
 def test_the_single_view_is_that_of_plain_batches() -> None:
     loading = Loading(batch_size=4)
     plain = evaluation_batches(Shapes(10), PREPROCESSING, loading)

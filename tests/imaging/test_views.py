@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,8 @@ from resnext.spec.preprocessing import Interpolation, Preprocessing
 from resnext.spec.protocol import ScoringProtocol
 
 sides = st.integers(9, 130)
+# From one pixel to sixteen times as long as wide; what is longer is cut first.
+usual_sizes = st.tuples(st.integers(1, 200), st.integers(1, 200)).filter(lambda size: max(size) <= 16 * min(size))
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -27,8 +31,12 @@ def pixels(images: tuple[Image.Image, ...]) -> list[NDArray[np.uint8]]:
     return [np.asarray(image) for image in images]
 
 
-def contents(images: tuple[Image.Image, ...]) -> list[bytes]:
-    return sorted(image.tobytes() for image in images)
+def resized_size(width: int, height: int, scale: int) -> tuple[int, int]:
+    return (scale, scale * height // width) if width <= height else (scale * width // height, scale)
+
+
+def contents(images: Iterable[Image.Image]) -> list[bytes]:
+    return [image.tobytes() for image in images]
 
 
 @given(width=sides, height=sides)
@@ -61,13 +69,29 @@ def test_ten_crops_are_torchvisions_bit_for_bit(
     resize = transforms.Resize(size, transforms.InterpolationMode(interpolation))
     image = noise(width, height)
     theirs = transforms.TenCrop(image_size)(resize(image))
-    assert contents(views(image, ScoringProtocol(preprocessing=preprocessing, crops="ten"))) == contents(theirs)
+    ours = views(image, ScoringProtocol(preprocessing=preprocessing, crops="ten"))
+    # Theirs has each centre after its corners.
+    assert contents(ours) == contents([theirs[place] for place in (4, 0, 1, 2, 3, 9, 5, 6, 7, 8)])
 
 
-@given(width=sides, height=sides, border=st.integers(0, 9))
-def test_a_mirrored_image_has_the_same_ten_crops(width: int, height: int, border: int) -> None:
-    image, ten = noise(width, height), protocol("ten", resize_size=32 + border)
-    assert contents(views(ImageOps.mirror(image), ten)) == contents(views(image, ten))
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@given(size=usual_sizes, image_size=st.integers(1, 48), border=st.integers(0, 16))
+def test_ten_crops_of_the_mirror_image_are_the_same_with_the_halves_exchanged(
+    interpolation: Interpolation, size: tuple[int, int], image_size: int, border: int
+) -> None:
+    preprocessing = Preprocessing(image_size=image_size, resize_size=image_size + border, interpolation=interpolation)
+    ten = ScoringProtocol(preprocessing=preprocessing, crops="ten")
+    plain, mirrored = (contents(views(image, ten)) for image in (noise(*size), ImageOps.mirror(noise(*size))))
+    assert mirrored == plain[5:] + plain[:5]
+
+
+@given(size=usual_sizes)
+def test_an_image_of_any_usual_size_has_its_views(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    assert [view.size for view in views(image, protocol("single"))] == [(32, 32)]
+    assert [view.size for view in views(image, protocol("ten"))] == [(32, 32)] * 10
+    whole = views(image, protocol("dense", scales=(32, 48)))
+    assert [view.size for view in whole] == [resized_size(*size, 32), resized_size(*size, 48)]
 
 
 @given(width=sides, height=sides, scales=st.lists(st.integers(32, 90), min_size=1, max_size=3))
@@ -80,6 +104,17 @@ def test_dense_shows_the_whole_image_at_every_scale_in_order(width: int, height:
         assert np.array_equal(np.asarray(view), np.asarray(resized))
 
 
+@pytest.mark.parametrize("size", [(120, 40), (40, 120), (64, 4)])
+def test_dense_shows_both_ends_of_a_long_image_and_a_crop_shows_neither(size: tuple[int, int]) -> None:
+    pixels = np.full((size[1], size[0], 3), 128, dtype=np.uint8)
+    pixels[:4, :4], pixels[-4:, -4:] = (255, 0, 0), (0, 0, 255)
+    image = Image.fromarray(pixels)
+    for view in map(np.asarray, views(image, protocol("dense", scales=(32, 80)))):
+        assert (view[0, 0].tolist(), view[-1, -1].tolist()) == ([255, 0, 0], [0, 0, 255])
+    [crop] = views(image, protocol("single"))
+    assert np.unique(np.asarray(crop)).tolist() == [128]
+
+
 @given(side=sides, scale=st.integers(32, 90))
 def test_one_scale_of_a_square_image_is_the_single_crop_of_that_size(side: int, scale: int) -> None:
     image = noise(side, side)
@@ -88,7 +123,7 @@ def test_one_scale_of_a_square_image_is_the_single_crop_of_that_size(side: int, 
     assert contents(dense) == contents(single)
 
 
-@pytest.mark.parametrize("size", [(1, 5_000), (5_000, 1), (5_000, 2)])
+@pytest.mark.parametrize("size", [(1, 5_000), (5_000, 2), (10_000, 3)])
 def test_a_sliver_of_an_image_is_bounded_before_it_is_enlarged(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,3 +54,45 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields: dict[
     with pytest.raises(SpecError) as caught:
         ScoringProtocol(**{"preprocessing": PREPROCESSING, **fields})
     assert all(part in str(caught.value) for part in said), caught.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "crops = 'ten'\nscales = [224]\n",
+        "crops = 'dense'\n",
+        "crops = 'dense'\nscales = [true]\n",
+        "crops = 'dense'\nscales = ['224']\n",
+        "crops = 'dense'\nscales = 224\n",
+    ],
+)
+def test_what_is_wrong_in_a_file_is_refused_in_one_line_that_names_the_scales(text: str) -> None:
+    written = f"{text}[preprocessing]\nimage_size = 224\nresize_size = 256\n"
+    with pytest.raises(SpecError, match=r"^scales[^\n]*$"):
+        ScoringProtocol.from_toml(written)
+
+
+def test_a_protocol_needs_to_know_how_images_are_prepared() -> None:
+    with pytest.raises(SpecError, match=r"^preprocessing is missing$"):
+        ScoringProtocol.from_json('{"crops": "ten"}')
+
+
+@given(sides=scales)
+def test_the_views_of_an_image_are_one_ten_or_as_many_as_scales(sides: tuple[int, ...]) -> None:
+    single, ten = (ScoringProtocol(preprocessing=PREPROCESSING, crops=name) for name in ("single", "ten"))
+    dense = ScoringProtocol(preprocessing=PREPROCESSING, crops="dense", scales=sides)
+    assert (single.num_views, ten.num_views, dense.num_views) == (1, 10, len(sides))
+
+
+def test_protocols_that_may_score_differently_have_other_words_and_other_digests() -> None:
+    fields: list[dict[str, Any]] = [
+        {},
+        {"preprocessing": PREPROCESSING.replace(image_size=223)},
+        {"preprocessing": PREPROCESSING.replace(resize_size=257)},
+        {"crops": "ten"},
+        {"crops": "dense", "scales": (224,)},
+        {"crops": "dense", "scales": (224, 256)},
+    ]
+    protocols = [ScoringProtocol(**{"preprocessing": PREPROCESSING, **changed}) for changed in fields]
+    assert len({protocol.words() for protocol in protocols}) == len(protocols)
+    assert len({protocol.digest() for protocol in protocols}) == len(protocols)

@@ -1,12 +1,20 @@
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from torch import Tensor
 
-from resnext.data.dataset import ArrayDataset, Data
+from resnext.artefact.store import load_artefact
+from resnext.data.dataset import ArrayDataset, Data, Dataset
+from resnext.imaging.decode import ImageError
 from resnext.spec.recipe import Recipe
+from resnext.training.checkpoint import Checkpoints
 from resnext.training.journal import Conduct
 from resnext.training.machine import Machine
 from resnext.training.run import Run
@@ -14,6 +22,27 @@ from resnext.training.task import Task
 
 SIZE = 16
 CONDUCT = ("resumes", "interval", "max_unreadable")
+TIMES = ("time", "images_per_second", "num_event_bytes")  # the length of the log depends on how many digits times have
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """Images of which those at some places cannot be read."""
+
+    images: Dataset
+    places: Collection[int]
+
+    @property
+    def labels(self) -> Sequence[int]:
+        return self.images.labels
+
+    def name(self, index: int) -> str:
+        return self.images.name(index)
+
+    def image(self, index: int) -> Image.Image:
+        if index in self.places:
+            raise ImageError("damaged image: it ends too early")
+        return self.images.image(index)
 
 
 @pytest.fixture(scope="session")
@@ -57,14 +86,108 @@ def recipe() -> Recipe:
     )
 
 
-@pytest.fixture
-def start(tmp_path: Path, data: Data, recipe: Recipe) -> Callable[..., Run]:
-    """Make a run in a new folder; whatever is not given is the tiny default."""
+@pytest.fixture(scope="session")
+def damaged() -> Callable[..., Dataset]:
+    """Return a data set of which the images at some places cannot be read."""
+    return Damaged
 
-    def make(name: str = "run", *, seed: int = 0, machine: dict[str, Any] | None = None, **given: Any) -> Run:
+
+@pytest.fixture(scope="session")
+def imperfect(data: Data, damaged: Callable[..., Dataset]) -> Data:
+    """Return the data with unreadable images in every split, for six steps of training to meet."""
+    places = {"train": (2, 7, 19), "val": (1,), "test": (0, 5)}
+    return replace(data, splits={name: damaged(split, places[name]) for name, split in data.splits.items()})
+
+
+@pytest.fixture(scope="session")
+def demanding(recipe: Recipe) -> Recipe:
+    """Return a recipe that needs all that a checkpoint can hold: groups of batch norm, an average, random changes."""
+    colours = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "lighting": 0.1}
+    return recipe.replace(
+        batch_norm_images=4,
+        average_decay=0.9,
+        label_smoothing=0.1,
+        augmentation={**recipe.augmentation.model_dump(), "max_rotation_degrees": 10, **colours},
+    )
+
+
+@pytest.fixture(scope="session")
+def run_in(data: Data, recipe: Recipe) -> Callable[..., Run]:
+    """Make a run in a folder; whatever is not given is the tiny default."""
+
+    def make(folder: Path, *, seed: int = 0, machine: dict[str, Any] | None = None, **given: Any) -> Run:
         task = Task(data=given.get("data", data), recipe=given.get("recipe", recipe), seed=seed)
         place = {"device": "cpu", "num_threads": 0, **(machine or {})}
-        conduct = Conduct(out=tmp_path / name, **{key: given[key] for key in CONDUCT if key in given})
+        conduct = Conduct(out=folder, **{key: given[key] for key in CONDUCT if key in given})
         return Run(task, conduct, Machine(**place))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def train(run_in: Callable[..., Run], imperfect: Data, demanding: Recipe) -> Callable[..., Run]:
+    """Make a run that needs all that a checkpoint holds, and goes on where there is something to go on with."""
+
+    def make(folder: Path, **given: Any) -> Run:
+        return run_in(folder, **{"data": imperfect, "recipe": demanding, "resumes": True, **given})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(train: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a demanding run that was never stopped; it is only read."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    run = train(folder)
+    list(run)
+    run.finish()
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path, run_in: Callable[..., Run]) -> Callable[..., Run]:
+    """Make a run in a folder of this test by name."""
+    return lambda name="run", **given: run_in(tmp_path / name, **given)
+
+
+@pytest.fixture(scope="session")
+def kept() -> Callable[[Path], dict[str, Any]]:
+    """Return what a run left in its folder, but for times: tensors by their digest, words as they are."""
+    return _kept
+
+
+@pytest.fixture(scope="session")
+def events() -> Callable[[Path], list[dict[str, Any]]]:
+    """Return the events of a run folder."""
+    return lambda folder: _lines(folder / "events.jsonl")
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    held = Checkpoints(folder / "checkpoints").read()
+    assert held is not None
+    found: dict[str, Any] = {"events": _timeless(_lines(folder / "events.jsonl"))}
+    found["progress"] = _timeless(held.progress.model_dump())
+    found |= {f"checkpoint {name}": _digest(tensor) for name, tensor in held.tensors.items()}
+    for name in ("best", "last"):
+        network, manifest = load_artefact(folder / f"{name}.safetensors")
+        found |= {f"{name} {key}": _digest(tensor) for key, tensor in network.state_dict().items()}
+        found[f"{name} measurements"] = manifest.measurements
+        found[f"{name} epoch"] = manifest.provenance.epoch
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _timeless(item) for key, item in value.items() if key not in TIMES and not key.endswith("_seconds")}
+
+
+def _digest(tensor: Tensor) -> str:
+    words = f"{tensor.dtype} {tuple(tensor.shape)} "
+    return words + hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()[:16]
