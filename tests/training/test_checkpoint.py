@@ -140,7 +140,6 @@ def test_the_sentence_on_a_damaged_checkpoint_names_its_file(
     assert train(folder).journal.passed_over[0].startswith(f"{folder / 'checkpoints' / NEWEST} ")
 
 
-@pytest.mark.xfail(reason="DEFECT: the sentence on words that cannot be read does not say which file holds them")
 def test_the_sentence_on_a_checkpoint_of_another_version_names_its_file(folder: Path, train: Train) -> None:
     replace_by_words_of_another_version(folder / "checkpoints" / NEWEST)
     assert NEWEST in train(folder).journal.passed_over[0]
@@ -191,9 +190,6 @@ def test_a_folder_without_checkpoints_has_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path).read() is None
 
 
-@pytest.mark.xfail(
-    reason="DEFECT: a damaged checkpoint counts as one of the two that are kept, in place of a whole one"
-)
 def test_two_whole_checkpoints_are_kept_after_a_damaged_one_was_passed_over(folder: Path, train: Train) -> None:
     truncate(folder / "checkpoints" / NEWEST)
     run = train(folder)
@@ -205,7 +201,6 @@ def test_two_whole_checkpoints_are_kept_after_a_damaged_one_was_passed_over(fold
     assert held.progress.position.step < 6
 
 
-@pytest.mark.xfail(reason="DEFECT: a damaged checkpoint that was passed over is then named as the whole one")
 def test_a_failure_to_write_after_a_damaged_checkpoint_names_the_whole_one(
     folder: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +235,6 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_last_checkpoint_whole(
     assert kept(tmp_path / "run") == kept(undisturbed)
 
 
-@pytest.mark.xfail(reason="DEFECT: where the event log cannot be flushed, the message does not name it")
 def test_an_event_log_that_cannot_be_flushed_is_named(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,7 +194,6 @@ def test_another_run_than_the_one_in_the_folder_is_refused_and_the_folder_left_a
     assert {path.name: path.read_bytes() for path in stopped.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.xfail(reason="DEFECT: a run that is refused keeps the lock of its folder while its exception lives")
 def test_a_folder_whose_run_was_refused_can_be_used_at_once(stopped: Path, train: Train) -> None:
     with pytest.raises(CheckpointError) as caught:
         train(stopped, seed=4)

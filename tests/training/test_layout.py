@@ -72,7 +72,6 @@ def test_where_the_data_is_less_than_a_batch_its_size_is_what_counts(
         assert str(num_images) in refusal(grouped, num_images, num_processes)
 
 
-@pytest.mark.xfail(reason="DEFECT: micro-batches may cut a batch smaller than the recipe's into other groups")
 def test_micro_batches_do_not_cut_a_small_data_set_within_groups(recipe: Recipe) -> None:
     grouped = recipe.replace(batch_size=64, batch_norm_images=16)
     assert "24" in refusal(grouped, 24, 1, 16)  # whole: one group of 24; cut: groups of 16 and 8

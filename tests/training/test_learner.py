@@ -137,7 +137,6 @@ def test_where_the_batch_can_be_cut_no_further_that_is_said(
     assert (short.state.step, is_equal(short, before)) == (0, True)
 
 
-@pytest.mark.xfail(reason="DEFECT: a batch that is no multiple of the group is cut into other groups than as a whole")
 def test_a_batch_that_is_no_multiple_of_the_group_is_never_cut_into_other_groups(
     learner: Callable[..., Learner], relative_error: Callable[[Tensor, Tensor], float]
 ) -> None:

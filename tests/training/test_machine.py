@@ -61,7 +61,6 @@ def test_a_gpu_computes_in_half_precision_by_default(
     assert Machine(precision="fp64").autocast_dtype(GPU) is None
 
 
-@pytest.mark.xfail(reason="DEFECT: a precision that does not exist is taken for fp32, against the docstring")
 def test_a_precision_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match=r"precision = 'fp8'.*bf16"):
         Machine(precision="fp8")  # type: ignore[arg-type]

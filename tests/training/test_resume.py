@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from resnext.artefact.store import load_artefact
+from resnext.evaluation.metrics import Scores
 from resnext.training.checkpoint import Checkpoints, Interval
 from resnext.training.loop import Report, StepReport
 from resnext.training.run import Run
@@ -161,7 +162,6 @@ def test_a_run_killed_during_any_write_goes_on_to_the_same_end(
         assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
-@pytest.mark.xfail(reason="DEFECT: only the folder of checkpoints is swept of what a killed process was writing")
 def test_nothing_that_a_killed_run_was_writing_is_left_behind_after_a_resume(
     tmp_path: Path, crashes: list[Path], train: Train
 ) -> None:
@@ -172,7 +172,6 @@ def test_nothing_that_a_killed_run_was_writing_is_left_behind_after_a_resume(
     assert not [path.name for path in folder.rglob("*.tmp")]
 
 
-@pytest.mark.xfail(reason="DEFECT: the line of the next start is joined to one that a crash tore")
 def test_every_line_of_the_attempts_is_json_though_a_crash_tore_one(tmp_path: Path, train: Train) -> None:
     crash(train(tmp_path / "run"))
     with (tmp_path / "run" / "attempts.jsonl").open("ab") as file:
@@ -253,7 +252,6 @@ def test_every_start_of_a_run_is_written_down(
     assert [event["event"] for event in events(tmp_path / "run")].count("start") == 1
 
 
-@pytest.mark.xfail(reason="DEFECT: `best` may hold weights of an epoch that was not best when it was learnt again")
 def test_the_best_artefact_is_that_of_the_best_epoch_though_an_epoch_scored_otherwise_when_learnt_again(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,6 @@ def test_before_the_first_step_there_is_no_momentum(demanding: Recipe) -> None:
     assert not [name for name in fresh(demanding).tensors() if name.startswith("momentum")]
 
 
-@pytest.mark.xfail(reason="DEFECT: restoring what has no momentum leaves that which the state had")
 def test_a_state_that_has_momentum_can_go_back_to_one_that_has_none(demanding: Recipe) -> None:
     state, first = trained(demanding), fresh(demanding)
     state.restore(first.position(), first.tensors())

@@ -2,6 +2,8 @@
 
 import torch
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "could not create a primitive")  # CUDA, torch, oneDNN
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device of a name: `auto` (a GPU where there is one, else the CPU), `cpu`, `cuda`, `cuda:N`, `mps`.
@@ -22,4 +24,4 @@ def pick_device(name: str = "auto") -> torch.device:
 def is_out_of_memory(error: BaseException) -> bool:
     """Recognise what Python and torch raise where memory ends, on a GPU and on a CPU."""
     said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -90,7 +91,7 @@ class Checkpoints:
         return next(iter(self._paths()), None)
 
     def read(self) -> Checkpoint | None:
-        """Read the newest checkpoint that is whole; None where there is none at all.
+        """Read the newest checkpoint that is whole, and put those after it aside; None where there is none at all.
 
         Raises `CheckpointError` where there are some and none is whole.
         """
@@ -99,15 +100,27 @@ class Checkpoints:
         for path in paths:
             try:
                 words, tensors = read_sealed(path, _KIND)
-                return Checkpoint(Progress.from_json(words), tensors, tuple(damaged))
-            except (SealError, SpecError) as error:
+                checkpoint = Checkpoint(Progress.from_json(words), tensors, tuple(damaged))
+            except SealError as error:
                 damaged.append(f"{error}; going on from the checkpoint before it")
+            except SpecError as error:
+                damaged.append(f"{path} is of another version ({error}); going on from the checkpoint before it")
+            else:
+                _put_aside(paths[: len(damaged)])
+                return checkpoint
         if damaged:
             raise CheckpointError(f"none of the {len(paths)} checkpoints in {self.folder} is whole; start a new run")
         return None
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
+
+
+def _put_aside(damaged: list[Path]) -> None:
+    """Rename checkpoints that are not whole, so that none of them counts as one of those kept."""
+    for path in damaged:
+        with suppress(OSError):
+            path.rename(path.with_suffix(".damaged"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,20 @@ class RunFolder:
             if held and _EVENTS not in held:
                 raise ValueError(f"{self.path} holds files but no {_EVENTS} of a run; there is nothing to resume")
             self._lock.acquire()
+            self._sweep()
         except Timeout:
             raise ValueError(f"{self.path} is being written by another process; wait for it or stop it") from None
         except OSError as error:
             raise ValueError(f"{self.path} cannot be used as a run folder: {error.strerror}") from None
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing: unfinished files, and an unfinished line."""
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        attempts = self.path / _ATTEMPTS
+        if attempts.exists():
+            whole = attempts.read_bytes().rpartition(b"\n")
+            os.truncate(attempts, len(whole[0] + whole[1]))
 
     def release(self) -> None:
         """Let other processes have the folder."""
@@ -74,9 +84,13 @@ class RunFolder:
 
     def num_event_bytes(self) -> int:
         """Flush the event log to the disk and return its length."""
-        with (self.path / _EVENTS).open("rb") as file:
-            os.fsync(file.fileno())
-            return file.seek(0, os.SEEK_END)
+        path = self.path / _EVENTS
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                return file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise OSError(f"{path} could not be written: {error.strerror}") from None
 
     def forget_events(self, num_bytes: int) -> None:
         """Cut the event log back to a length that it had."""

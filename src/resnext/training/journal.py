@@ -95,6 +95,8 @@ class Journal:
         self._timer.reset(state.step)
         self._write(lambda: self._record_start(is_new=held is None))
         self._write(lambda: self.folder.attempt(describe_attempt(self.place, state.step, self.passed_over)))
+        if self.is_scored(state):
+            self._save_scored(state)  # a run killed after its checkpoint may not have come to it
 
     def note(self, messages: Iterable[str]) -> int:
         """Log what went wrong, each thing once, and return how many of the messages were new."""
@@ -124,18 +126,17 @@ class Journal:
             )
 
     def record_epoch(self, report: EpochReport, state: TrainingState) -> None:
-        """Save the last artefact, and the best where this epoch is; log the epoch; write a checkpoint."""
+        """Log the epoch; write a checkpoint; save the last artefact, and the best where this epoch is."""
         scored = measure(report.scores, self.task.data.selection, self.task)
         best = self.memory.best
         is_best = best is None or _order(scored) < _order(best)
         self._remember(last=scored, scored_step=state.step)
         if is_best:
             self._remember(best=scored, best_epoch=report.epoch)
-        for name in ("last", "best") if is_best else ("last",):
-            self._save(name, state, (scored,))
         fields = {**asdict(report), "scores": scored.model_dump(), "is_best": is_best}
         self._write(lambda: self.folder.events("epoch", [fields]))
         self.checkpoint(state)
+        self._save_scored(state)
 
     def is_due(self, step: int) -> bool:
         """Tell, the same in every process, whether it is time for a checkpoint."""
@@ -214,6 +215,13 @@ class Journal:
                 f"{self.folder.path} holds another run: {'; '.join(differs)}. To go on with that one, give its data and"
                 f" --recipe {recipe} --seed {held.identity.seed}; it was started as: {held.command}"
             )
+
+    def _save_scored(self, state: TrainingState) -> None:
+        """Save the artefacts of an epoch, after the checkpoint, so that they are never of an epoch learnt otherwise."""
+        assert self.memory.last is not None
+        names = ("last", "best") if self.memory.best_epoch == state.epoch else ("last",)
+        for name in names:
+            self._save(name, state, (self.memory.last,))
 
     def _save(self, name: str, state: TrainingState, measurements: tuple[Measurement, ...]) -> None:
         manifest = make_manifest(self.task, state.epoch, measurements, self.place.device, self._seconds())

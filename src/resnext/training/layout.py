@@ -29,10 +29,11 @@ def check_layout(task: Task, machine: Machine, world: World) -> None:
         )
     if group is None:
         return
-    if world.size > 1 and share % group:
+    if is_cut and share % group:
+        who = "the process" if world.size == 1 else f"each of {world.size} processes"
         raise ValueError(
-            f"batch_norm_images = {group}: each of {world.size} processes takes {share} of the {size} images of a"
-            " batch, which is no multiple of it; use fewer processes or a larger batch_size"
+            f"batch_norm_images = {group}: {who} takes {share} of the {size} images of a batch, which is no multiple"
+            " of it; use fewer processes, no micro-batches or a larger batch_size"
         )
     if is_cut and micro is not None and micro % group:
         raise ValueError(

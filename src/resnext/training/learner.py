@@ -139,7 +139,7 @@ class Learner:
     def _smaller(self, num_images: int) -> int | None:
         """Return the next smaller size of a part, of whole groups of batch norm; None where there is none."""
         group = self.recipe.batch_norm_images
-        if group is None:
+        if group is None or num_images % group:
             return None
         half = min(self.micro_batch_size or num_images, num_images) // 2
         return half // group * group or None

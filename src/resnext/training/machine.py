@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -39,6 +39,8 @@ class Machine:
     is_deterministic: bool = False
 
     def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision = {self.precision!r}: allowed are {', '.join(get_args(Precision))}")
         if self.micro_batch_size is not None and self.micro_batch_size < 1:
             raise ValueError(f"micro_batch_size = {self.micro_batch_size}: at least 1 image is needed")
 

@@ -43,7 +43,11 @@ class Run:
         # The folder comes last, so that a run that cannot begin leaves none.
         place = Place(machine=machine, device=str(self.device), num_processes=world.size)
         self.journal = Journal(task, conduct, place, world)
-        self.journal.resume(self.state)
+        try:
+            self.journal.resume(self.state)
+        except Exception:
+            self.journal.folder.release()
+            raise
         self.first_step = self.state.step
         self._learner = self._make_learner()
         self._is_spoilt = False

@@ -108,6 +108,7 @@ class TrainingState:
         self.network.load_state_dict(own[_NETWORK])
         if self.average is not None:
             self.average.load_state_dict(own[_AVERAGE])
+        self.optimiser.state.clear()
         for name, momentum in own[_MOMENTUM].items():
             parameter = self.network.get_parameter(name)
             self.optimiser.state[parameter][_BUFFER] = torch.empty_like(parameter).copy_(momentum)
