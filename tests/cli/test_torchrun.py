@@ -156,7 +156,7 @@ def test_a_process_that_never_comes_is_missed_in_a_sentence(
     shown = alone.wait()
     assert shown.status == 1
     [said] = sentences(shown)
-    assert said.startswith(f"process {1 - absent} waited 1 s for all 2 processes of the run")
+    assert said.startswith(f"process {1 - absent} could not meet all 2 processes of the run within 1 s")
     assert "MASTER_ADDR" in said
     assert not (tmp_path / "run").exists()
 
@@ -214,7 +214,7 @@ def test_a_run_of_which_a_process_is_killed_is_started_again_and_ends_bit_for_bi
         finally:
             launched.terminate()  # and so, by torchrun, what it has started
     assert launched.returncode == 0, err
-    assert "waited" not in err, "the processes did not find each other at once when they were started again"
+    assert "could not meet" not in err, "the processes did not find each other at once when they were started again"
     run.assert_same(peace)
     assert [attempt["num_processes"] for attempt in run.lines("attempts.jsonl")] == [2, 2]
     epochs = [line.split(":")[0] for line in err.splitlines() if line.startswith("epoch ")]

@@ -146,6 +146,7 @@ class Learner:
 
     def _forget(self) -> None:
         self.state.optimiser.zero_grad(set_to_none=True)
+        torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]  # frees the graph that failed
         for norm in ghost_norms(self.state.network):
             norm.forget()
         if self.device.type == "cuda":

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from resnext.model.device import pick_device
@@ -157,11 +159,15 @@ def _assemble(world: World) -> None:
     seconds = float(os.environ.get(TIMEOUT, _DEFAULT_TIMEOUT_SECONDS))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=seconds), rank=world.rank, world_size=world.size)
+        timeout = timedelta(seconds=seconds)
+        store, rank, size = next(rendezvous("env://", world.rank, world.size, timeout=timeout))
+        # torchrun keeps one store over all restarts, in which the addresses of processes that are gone still stand.
+        own = PrefixStore(f"restart-{world.num_restarts}", store)
+        dist.init_process_group(backend, timeout=timeout, store=own, rank=rank, world_size=size)
         dist.barrier()
     except (RuntimeError, ValueError, dist.DistError) as error:
         raise WorldError(
-            f"process {world.rank} waited {seconds:g} s for all {world.size} processes of the run"
+            f"process {world.rank} could not meet all {world.size} processes of the run within {seconds:g} s"
             f" ({str(error).partition(chr(10))[0]}); start every one, with the same MASTER_ADDR and MASTER_PORT;"
             f" {TIMEOUT} in the environment changes how long they are waited for"
         ) from None
