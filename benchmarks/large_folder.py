@@ -28,6 +28,7 @@ from PIL import Image
 NUM_TRAINING, NUM_VALIDATION, NUM_CLASSES = 1_281_167, 50_000, 1_000
 IMAGE_SIDE, NETWORK_SIDE = 40, 32
 MOST_LINKS = 60_000
+SECONDS_TO_SETTLE = 3
 NUM_EPOCHS, MOST_SECONDS_PER_EPOCH = 3, 600
 BATCH_SIZE = 256
 LIMITS = {"first_seconds": 20, "again_seconds": 2, "resident_mib": 1024}
@@ -180,6 +181,7 @@ def main() -> None:
         place = options.folder or Path(temporary)
         if not (place / "images").exists():
             make(place / "images", place / "originals")
+            time.sleep(SECONDS_TO_SETTLE)  # an index of folders that have just changed is not kept
         result = measured(place / "images")
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     result = {"place": {**versions, "machine": platform.machine(), "num_cores": os.cpu_count()}, **result}
