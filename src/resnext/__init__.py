@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnext.artefact.adapters import export_weights, load_weights
-    from resnext.data.loader import evaluation_batches
+    from resnext.data.loader import evaluation_batches, view_batches
     from resnext.data.open import open_data
-    from resnext.evaluation.evaluate import evaluate
+    from resnext.evaluation.evaluate import evaluate, mean_over_views
     from resnext.inference.classifier import Classifier, Prediction, load
     from resnext.model.forms import build, convert, convert_tensors
     from resnext.spec.architecture import Architecture, architecture
     from resnext.spec.complexity import complexity, solve_width
+    from resnext.spec.protocol import ScoringProtocol
     from resnext.spec.recipe import read_recipe
     from resnext.training.checkpoint import Interval
     from resnext.training.journal import Conduct
@@ -28,6 +29,7 @@ __all__ = [
     "Interval",
     "Machine",
     "Prediction",
+    "ScoringProtocol",
     "architecture",
     "build",
     "complexity",
@@ -38,10 +40,12 @@ __all__ = [
     "export_weights",
     "load",
     "load_weights",
+    "mean_over_views",
     "open_data",
     "read_recipe",
     "solve_width",
     "train",
+    "view_batches",
 ]
 
 __version__ = "0.1.0"
@@ -53,6 +57,7 @@ _HOMES = {
     "Interval": "resnext.training.checkpoint",
     "Machine": "resnext.training.machine",
     "Prediction": "resnext.inference.classifier",
+    "ScoringProtocol": "resnext.spec.protocol",
     "architecture": "resnext.spec.architecture",
     "build": "resnext.model.forms",
     "complexity": "resnext.spec.complexity",
@@ -63,10 +68,12 @@ _HOMES = {
     "export_weights": "resnext.artefact.adapters",
     "load": "resnext.inference.classifier",
     "load_weights": "resnext.artefact.adapters",
+    "mean_over_views": "resnext.evaluation.evaluate",
     "open_data": "resnext.data.open",
     "read_recipe": "resnext.spec.recipe",
     "solve_width": "resnext.spec.complexity",
     "train": "resnext.training.run",
+    "view_batches": "resnext.data.loader",
 }
 
 

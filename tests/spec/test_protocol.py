@@ -96,3 +96,11 @@ def test_protocols_that_may_score_differently_have_other_words_and_other_digests
     protocols = [ScoringProtocol(**{"preprocessing": PREPROCESSING, **changed}) for changed in fields]
     assert len({protocol.words() for protocol in protocols}) == len(protocols)
     assert len({protocol.digest() for protocol in protocols}) == len(protocols)
+
+
+@pytest.mark.parametrize(
+    ("size", "scales"),
+    [(224, DENSE_SCALES), (448, (448, 512, 768, 960, 1280)), (32, (32, 37, 55, 69, 91)), (16, (32, 34, 46))],
+)
+def test_dense_scales_are_in_proportion_to_the_crop_and_never_below_32(size: int, scales: tuple[int, ...]) -> None:
+    assert ScoringProtocol.dense(Preprocessing(image_size=size, resize_size=size)).scales == scales

@@ -16,7 +16,6 @@ from resnext.data.dataset import ArrayDataset, Data, DataError, Dataset
 from resnext.data.loader import Loading, evaluation_batches
 from resnext.evaluation.evaluate import evaluate
 from resnext.evaluation.metrics import Scores
-from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import normalise
 from resnext.spec.recipe import Recipe
 from resnext.training.folder import RunFolder, free_path
@@ -48,26 +47,6 @@ def all_equal(these: dict[str, Tensor], those: dict[str, Tensor]) -> bool:
 
 def scores(error: float, loss: float) -> Scores:
     return Scores(num_images=9, top1_error_percent=error, top5_error_percent=None, loss=loss, classes=(), confusion=())
-
-
-@dataclass(frozen=True)
-class Damaged:
-    """Images of which one cannot be read."""
-
-    images: Dataset
-    place: int
-
-    @property
-    def labels(self) -> Sequence[int]:
-        return self.images.labels
-
-    def name(self, index: int) -> str:
-        return self.images.name(index)
-
-    def image(self, index: int) -> Image.Image:
-        if index == self.place:
-            raise ImageError("damaged image: it ends too early")
-        return self.images.image(index)
 
 
 @dataclass(frozen=True)
@@ -225,8 +204,10 @@ def test_an_artefact_knows_its_run(start: Start, data: Data, recipe: Recipe) -> 
     assert made.versions["torch"] == torch.__version__
 
 
-def test_an_image_that_turns_out_bad_is_named_once_and_training_goes_on(start: Start, data: Data) -> None:
-    splits = {name: Damaged(split, 4) for name, split in data.splits.items() if name != "test"}
+def test_an_image_that_turns_out_bad_is_named_once_and_training_goes_on(
+    start: Start, data: Data, damaged: Callable[..., Dataset]
+) -> None:
+    splits = {name: damaged(split, [4]) for name, split in data.splits.items() if name != "test"}
     run = start(data=replace(data, splits=splits))
     reports = list(run)
     run.finish()
@@ -264,6 +245,11 @@ def test_one_image_is_too_few_to_train_on(data: Data, recipe: Recipe) -> None:
         Task(data=replace(data, splits={**data.splits, "train": one}), recipe=recipe)
     with pytest.raises(DataError, match="hold some out"):
         Task(data=replace(data, splits={"train": data.splits["train"]}), recipe=recipe)
+
+
+def test_a_negative_seed_is_refused(data: Data, recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match="seed = -1: a whole number from 0 on"):
+        Task(data=data, recipe=recipe, seed=-1)
 
 
 def test_a_recipe_that_still_has_something_to_choose_is_refused(data: Data, recipe: Recipe) -> None:

@@ -54,7 +54,9 @@ def evaluate(
     ] = None,
     scales: Annotated[
         str | None,
-        typer.Option(help="Shorter sides for dense. Left out: those of the ResNet papers, 224,256,384,480,640."),
+        typer.Option(
+            help="Shorter sides for dense. Left out: 224,256,384,480,640 for crops of 224, else in proportion."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time; changes no score. Left out: 64; dense takes one.")
@@ -117,11 +119,12 @@ def _refuse_idle(crops: Crops, given: "Mapping[str, object]") -> None:
 def _protocol(
     own: "Preprocessing", crops: Crops, sizes: tuple[int | None, int | None], scales: str | None
 ) -> "ScoringProtocol":
-    from resnext.spec.protocol import DENSE_SCALES, ScoringProtocol
+    from resnext.spec.protocol import ScoringProtocol
 
     if crops is Crops.dense:
-        shorter_sides = DENSE_SCALES if scales is None else _numbers(scales)
-        return ScoringProtocol(preprocessing=own, crops="dense", scales=shorter_sides)
+        if scales is None:
+            return ScoringProtocol.dense(own)
+        return ScoringProtocol(preprocessing=own, crops="dense", scales=_numbers(scales))
     image_size = sizes[0] or own.image_size
     resize_size = sizes[1] or round(image_size * own.resize_size / own.image_size)
     preprocessing = own.replace(image_size=image_size, resize_size=resize_size)

@@ -4,9 +4,8 @@ import os
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +14,7 @@ from resnext.data.dataset import Data, DataError, digest_of
 from resnext.data.index import Index, Labelled, Paths, recall, remember
 from resnext.data.listing import ClassFolder, list_images
 from resnext.data.split import split_by_content
+from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError, decode, read
 
 MAX_EXAMINED = 20_000
@@ -110,17 +110,18 @@ def _examined(root: Path, folders: list[ClassFolder], problems: list[str], *, de
         return digest_of([content])
 
     good = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for folder in folders:
-            kept: list[tuple[str, int, str]] = []
-            for path, size, outcome in zip(folder.paths, folder.sizes, pool.map(examine, folder.paths), strict=True):
-                if isinstance(outcome, ImageError):
-                    problems.append(f"{path}: left out, {outcome}")
-                else:
-                    kept.append((path, size, outcome))
-            if kept:
-                paths, sizes, contents = zip(*kept, strict=True)
-                good.append(replace(folder, paths=paths, sizes=sizes, contents=contents))
+    outcomes = in_threads(examine, chain.from_iterable(folder.paths for folder in folders), os.cpu_count() or 1)
+    for folder in folders:
+        kept: list[tuple[str, int, str]] = []
+        for path, size in zip(folder.paths, folder.sizes, strict=True):
+            outcome = next(outcomes)
+            if isinstance(outcome, ImageError):
+                problems.append(f"{path}: left out, {outcome}")
+            else:
+                kept.append((path, size, outcome))
+        if kept:
+            paths, sizes, contents = zip(*kept, strict=True)
+            good.append(replace(folder, paths=paths, sizes=sizes, contents=contents))
     return good
 
 

@@ -4,12 +4,8 @@ Decoding and resizing release Python's lock, so threads serve where others need 
 random changes in them, depend on the seed, the epoch and the sample alone, never on the number of threads.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +14,7 @@ from torch import Tensor
 from resnext.data.augment import Augment, Variant
 from resnext.data.dataset import Dataset
 from resnext.data.sampler import Indices, Sampler
+from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import stack
 from resnext.imaging.views import views
@@ -26,9 +23,6 @@ from resnext.spec.protocol import ScoringProtocol
 
 _MOST_UNREADABLE_IN_A_ROW = 32
 _NO_PIXELS = torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 class UnreadableError(OSError):
@@ -165,31 +159,6 @@ class Feed:
 def chunks(num_images: int, size: int) -> Iterator[range]:
     """Cut the indices of a data set into ranges of a size; the last may be shorter."""
     return (range(start, min(start + size, num_images)) for start in range(0, num_images, size))
-
-
-def in_threads(make: Callable[[Item], Made], items: Iterable[Item], num_threads: int) -> Iterator[Made]:
-    """Yield `make` of every item, in order, made ahead by threads; by the caller's own where `num_threads` is 0."""
-    remaining = iter(items)
-    if num_threads == 0:
-        yield from map(make, remaining)
-        return
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
-
-    def begin(item: Item) -> Future[Made]:
-        try:
-            return pool.submit(make, item)
-        except RuntimeError as error:
-            raise OSError(f"a thread that loads images could not be started ({error}); try --threads 0") from None
-
-    try:
-        ahead = deque(map(begin, islice(remaining, num_threads + 1)))
-        while ahead:
-            made = ahead.popleft().result()
-            ahead.extend(map(begin, islice(remaining, 1)))
-            yield made
-        pool.shutdown()  # memory grows where the next epoch's threads begin before these have ended
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _labels(dataset: Dataset, indices: Sequence[int]) -> Tensor:

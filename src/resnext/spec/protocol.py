@@ -10,6 +10,7 @@ from resnext.spec.value import Spec, SpecError
 Crops = Literal["single", "ten", "dense"]
 
 DENSE_SCALES = (224, 256, 384, 480, 640)
+DENSE_SCALES_OF = 224
 
 _MIN_SCALE = 32  # what ImageNet's networks shrink to one place of their last map
 
@@ -23,7 +24,7 @@ class ScoringProtocol(Spec):
     the mirror image of each; `dense` the whole image with its shorter side, in pixels, at each of `scales`: the network
     averages its last map whatever the size, so that it is applied at every place at once.
     Source: the authors' datasets/transforms.lua has the ten crops, their train.lua the sum of outputs before softmax;
-    the scales of the ResNet paper (arXiv 1512.03385, section 3.4) are `DENSE_SCALES`.
+    the scales of the ResNet paper (arXiv 1512.03385, section 3.4), whose crops have 224 pixels, are `DENSE_SCALES`.
     """
 
     preprocessing: Preprocessing
@@ -37,6 +38,13 @@ class ScoringProtocol(Spec):
         if self.crops != "dense" and self.scales:
             raise SpecError(f"scales = {self.scales}: only crops = 'dense' has scales; crops is {self.crops!r}")
         return self
+
+    @classmethod
+    def dense(cls, preprocessing: Preprocessing) -> Self:
+        """Return the dense protocol at the ResNet paper's scales, in proportion to the size of the crop."""
+        sides = (round(scale * preprocessing.image_size / DENSE_SCALES_OF) for scale in DENSE_SCALES)
+        scales = tuple(dict.fromkeys(max(_MIN_SCALE, side) for side in sides))
+        return cls(preprocessing=preprocessing, crops="dense", scales=scales)
 
     @property
     def num_views(self) -> int:

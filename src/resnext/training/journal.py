@@ -121,8 +121,8 @@ class Journal:
             self.checkpoint(state)
             raise OSError(
                 f"{num_unreadable} of {num_images} training images could not be read, more than the {borne} that"
-                f" this run bears, the last: {messages[-1]}; mend them and go on with --resume, or begin anew with a"
-                " higher --max-unreadable"
+                f" this run bears, the last: {messages[-1]}; mend them, or give a higher --max-unreadable, and go"
+                " on with --resume"
             )
 
     def record_epoch(self, report: EpochReport, state: TrainingState) -> None:

@@ -99,7 +99,7 @@ class Learner:
         size = self.micro_batch_size or len(labels)
         parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
         self.state.optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(2, dtype=torch.float64)
         for number, part in enumerate(parts, start=1):
             if number == len(parts):
                 sums += self._backward(*part, len(labels))
@@ -107,7 +107,7 @@ class Learner:
                 with self.world.without_exchange(self.model):
                     sums += self._backward(*part, len(labels))
         counts = torch.tensor([len(labels), len(batch.left_out)], dtype=torch.float64)
-        return torch.cat([sums.cpu(), counts])
+        return torch.cat([sums, counts])
 
     def _backward(self, images: Tensor, labels: Tensor, num_images: int) -> Tensor:
         with self._autocast():
@@ -116,7 +116,8 @@ class Learner:
         mean = loss / num_images
         scaled = mean if self.state.scaler is None else self.state.scaler.scale(mean)
         torch.autograd.backward(scaled)
-        return torch.stack([loss.detach().double(), (logits.argmax(dim=1) == labels).sum().double()])
+        num_correct = (logits.argmax(dim=1) == labels).sum()
+        return torch.tensor([loss.item(), num_correct.item()], dtype=torch.float64)
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)

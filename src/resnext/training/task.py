@@ -16,7 +16,7 @@ _MIN_TRAINING_IMAGES = 2
 class Task:
     """What is to be learnt: opened data, a resolved recipe and a seed.
 
-    Raises `DataError` on too few images and `SpecError` on a recipe that is not resolved.
+    Raises `DataError` on too few images, `SpecError` on a recipe that is not resolved, `ValueError` on a negative seed.
     """
 
     data: Data
@@ -29,6 +29,8 @@ class Task:
             raise DataError(f"{self.data.source} has {num_images} training image; at least 2 are needed")
         if self.data.selection not in self.data.splits:
             raise DataError(f"{self.data.source} has too few images to hold some out; give at least three of a class")
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed}: a whole number from 0 on")
         self.recipe.digest()
 
     @property

@@ -8,7 +8,7 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from inspect import signature
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ from resnext.model.device import pick_device
 
 TIMEOUT = "RESNEXT_TIMEOUT_SECONDS"
 
-_ANNOUNCED = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("TORCHELASTIC_RESTART_COUNT", 0))
 _DEFAULT_TIMEOUT_SECONDS = 1800
 _LOST = ("/dev/shm", "gloo", "nccl", "connection closed", "connection reset", "broken pipe", "timed out")
 
@@ -138,14 +137,16 @@ def join_world() -> Iterator[World]:
     Raises `WorldError` where processes do not come in time, and in place of what torch.distributed raises when one is
     lost on the way.
     """
-    rank, size, local_rank, num_restarts = (int(os.environ.get(name, default)) for name, default in _ANNOUNCED)
+    rank, size, local_rank = _number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
+    num_restarts = _number("TORCHELASTIC_RESTART_COUNT", 0)
     world = World(rank, size, local_rank, num_restarts)
     if size == 1:
         yield world
         return
     _assemble(world)
     try:
-        yield world
+        # A node that only saw another one start again does not count it.
+        yield replace(world, num_restarts=max(world.gather(num_restarts)))
     except (RuntimeError, dist.DistError) as error:
         if not any(word in str(error).lower() for word in _LOST):
             raise
@@ -156,13 +157,19 @@ def join_world() -> Iterator[World]:
 
 
 def _assemble(world: World) -> None:
+    keeps_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if keeps_store and _number("GROUP_WORLD_SIZE", 1) > 1 and _number("TORCHELASTIC_MAX_RESTARTS", 0) > 0:
+        raise WorldError(
+            "several nodes that may be started again need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of"
+            " every torchrun, or they would look for processes that are gone; without it give --max-restarts 0"
+        )
     seconds = float(os.environ.get(TIMEOUT, _DEFAULT_TIMEOUT_SECONDS))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         timeout = timedelta(seconds=seconds)
         store, rank, size = next(rendezvous("env://", world.rank, world.size, timeout=timeout))
-        # torchrun keeps one store over all restarts, in which the addresses of processes that are gone still stand.
-        own = PrefixStore(f"restart-{world.num_restarts}", store)
+        # One store kept over all restarts still holds the addresses of processes that are gone.
+        own = PrefixStore(f"restart-{world.num_restarts}", store) if keeps_store else store
         dist.init_process_group(backend, timeout=timeout, store=own, rank=rank, world_size=size)
         dist.barrier()
     except (RuntimeError, ValueError, dist.DistError) as error:
@@ -171,6 +178,10 @@ def _assemble(world: World) -> None:
             f" ({str(error).partition(chr(10))[0]}); start every one, with the same MASTER_ADDR and MASTER_PORT;"
             f" {TIMEOUT} in the environment changes how long they are waited for"
         ) from None
+
+
+def _number(name: str, default: int) -> int:
+    return int(os.environ.get(name, default))
 
 
 def _lost(world: World, said: str) -> str:
