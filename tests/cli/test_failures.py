@@ -62,6 +62,7 @@ def test_a_stopped_run_keeps_its_last_step_and_goes_on_bit_for_bit(
     shown = started.wait()
     assert (shown.status, "Traceback" in shown.err) == (status, False)
     assert "Stopping after this step" in shown.err
+    assert "--resume goes on." in shown.err
     assert 3 <= run.step < undisturbed.step
     [end] = run.events("end")
     assert end["is_whole"] is False

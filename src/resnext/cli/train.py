@@ -155,6 +155,8 @@ def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:
         result = run.finish()
     _print_result(results(), run.task.data, result)
     if stop.is_set():
+        done = f"{run.state.step:,} of {run.task.horizon.num_steps:,} steps"
+        messages().print(f"Stopped after {done}; --out {run.folder.path} --resume goes on.")
         raise typer.Exit(stop.status)
 
 
