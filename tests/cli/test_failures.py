@@ -235,7 +235,7 @@ def test_damaged_images_within_the_budget_are_named_once_and_training_goes_on(fa
 def test_more_damaged_images_than_the_budget_stop_the_run(failing: Any) -> None:
     shown, run, names = failing()
     said = sentence(shown, 1)
-    assert said.startswith("12 of 240 training images could not be read, more than the 10 that this run bears")
+    assert said.startswith("12 images could not be read, more than the 10 that this run bears")
     assert "--max-unreadable" in said
     named = sorted(event["message"].partition(": left out, ")[0] for event in run.events("problem"))
     assert named == sorted(names)

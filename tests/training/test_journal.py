@@ -1,4 +1,5 @@
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,10 @@ from resnext.spec.recipe import Recipe
 from resnext.training.checkpoint import CheckpointError
 from resnext.training.journal import Conduct
 from resnext.training.learner import NonFiniteLossError
+from resnext.training.machine import Machine
 from resnext.training.run import Run
+from resnext.training.task import Task
+from resnext.training.world import World
 
 Kept = Callable[[Path], dict[str, Any]]
 Events = Callable[[Path], list[dict[str, Any]]]
@@ -40,7 +44,7 @@ def test_ten_unreadable_images_are_borne_in_any_case_and_no_more(
         list(run)
         assert run.journal.memory.num_unreadable == 10
         return
-    with pytest.raises(OSError, match=r"^11 of 24 training images could not be read, more than the 10 that") as caught:
+    with pytest.raises(OSError, match=r"^11 images could not be read, more than the 10 that") as caught:
         list(run)
     message = str(caught.value)
     assert "the last: train[" in message
@@ -68,7 +72,7 @@ def test_one_unreadable_image_in_a_hundred_is_borne(
         list(run)
         assert run.journal.memory.num_unreadable == 12
     else:
-        with pytest.raises(OSError, match=r"^13 of 1200 training images .* the 12 that"):
+        with pytest.raises(OSError, match=r"^13 images .* the 12 that"):
             list(run)
 
 
@@ -77,13 +81,13 @@ def test_a_run_stopped_by_unreadable_images_goes_on_where_more_are_borne(
     tmp_path: Path, train: Train, undisturbed: Path, kept: Kept, borne: int
 ) -> None:
     run = train(tmp_path / "run", max_unreadable=borne)
-    with pytest.raises(OSError, match=f"{borne + 1} of 24 training images .* more than the {borne} that"):
+    with pytest.raises(OSError, match=f"{borne + 1} images .* more than the {borne} that"):
         list(run)
     held = run.folder.checkpoints.read()
     assert held is not None
     assert held.progress.position.step == run.state.step > 0
     run.finish()
-    resumed = train(tmp_path / "run", max_unreadable=3)
+    resumed = train(tmp_path / "run", max_unreadable=6)
     assert resumed.first_step == run.state.step
     list(resumed)
     resumed.finish()
@@ -94,10 +98,10 @@ def test_an_unreadable_image_counts_once_however_often_it_is_met(
     tmp_path: Path, train: Train, events: Events, demanding: Recipe
 ) -> None:
     for number in (5, 100):
-        run = train(tmp_path / "run", max_unreadable=3, recipe=demanding.replace(epochs=4))
+        run = train(tmp_path / "run", max_unreadable=6, recipe=demanding.replace(epochs=4))
         train_until(run, number)
         run.finish()
-    assert run.journal.memory.num_unreadable == 3
+    assert run.journal.memory.num_unreadable == 6
     noted = [event["message"] for event in events(tmp_path / "run") if event["event"] == "problem"]
     assert tuple(noted) == run.problems
     assert sorted(message.partition(":")[0] for message in noted) == [
@@ -238,3 +242,46 @@ def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path, train: Train
 def test_to_resume_needs_a_folder() -> None:
     with pytest.raises(ValueError, match="--resume needs --out"):
         Conduct(resumes=True)
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_its_weights(stopped: Path, train: Train) -> None:
+    shutil.rmtree(stopped / "checkpoints")
+    before = {path.name: path.read_bytes() for path in stopped.iterdir() if path.is_file()}
+    with pytest.raises(CheckpointError, match="holds trained weights but no checkpoint to go on from"):
+        train(stopped, seed=3)
+    with pytest.raises(CheckpointError, match="seed = 4, there 3"):
+        train(stopped, seed=4)
+    assert {path.name: path.read_bytes() for path in stopped.iterdir() if path.is_file()} == before
+
+
+def test_images_held_out_count_among_the_unreadable(tmp_path: Path, train: Train, data: Data, damaged: Damage) -> None:
+    splits = {**data.splits, "val": damaged(data.splits["val"], range(5))}
+    run = train(tmp_path / "run", data=replace(data, splits=splits), max_unreadable=4)
+    with pytest.raises(OSError, match=r"^5 images could not be read, more than the 4"):
+        list(run)
+    held = run.folder.checkpoints.read()
+    assert held is not None
+    assert held.progress.position.step == run.state.step == 3
+    assert not held.progress.position.is_epoch_done
+
+
+def test_a_held_out_split_that_is_gone_stops_the_run_with_a_checkpoint(
+    tmp_path: Path, train: Train, data: Data, damaged: Damage
+) -> None:
+    splits = {**data.splits, "val": damaged(data.splits["val"], range(9))}
+    run = train(tmp_path / "run", data=replace(data, splits=splits))
+    with pytest.raises(UnreadableError, match="none of 9 images to score can be read, the first: val"):
+        list(run)
+    assert run.folder.checkpoints.newest() is not None
+
+
+def test_a_restart_goes_on_with_what_its_own_launch_wrote_and_with_nothing_else(
+    tmp_path: Path, data: Data, recipe: Recipe
+) -> None:
+    task, conduct, machine = Task(data=data, recipe=recipe), Conduct(out=tmp_path / "run"), Machine(device="cpu")
+    begun = Run(task, conduct, machine, World(launch="monday"))
+    train_until(begun, 2)
+    begun.finish()
+    with pytest.raises(ValueError, match="already holds files"):
+        Run(task, conduct, machine, World(num_restarts=1, launch="tuesday"))
+    assert Run(task, conduct, machine, World(num_restarts=1, launch="monday")).first_step == 2

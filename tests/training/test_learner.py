@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -208,3 +209,16 @@ def test_an_outcome_counts_the_images_of_all_parts(learner: Callable[..., Learne
         parted.state.network.head.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
     outcome = parted.step(batch_of(BATCH), RATE)
     assert (outcome.num_images, outcome.num_correct) == (BATCH, (BATCH + 2) // 3)
+
+
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_takes_no_step(learner: Callable[..., Learner]) -> None:
+    broken = learner()
+    parameter = broken.state.network.head.weight
+    parameter.register_hook(lambda gradient: gradient * math.nan)
+    before = parameter.detach().clone()
+    batch = batch_of(BATCH)
+    with pytest.raises(NonFiniteLossError, match="the gradient stopped being finite at step 1, in epoch 0") as caught:
+        broken.step(batch, RATE)
+    assert caught.value.names == batch.names
+    assert torch.equal(parameter, before)
+    assert broken.state.step == 0

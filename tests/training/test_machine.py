@@ -14,6 +14,7 @@ def flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put back what a machine tells torch."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     yield
+    torch.use_deterministic_algorithms(False)
     Machine().settle()
 
 

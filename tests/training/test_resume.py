@@ -280,3 +280,10 @@ def test_the_best_artefact_is_that_of_the_best_epoch_though_an_epoch_scored_othe
 
 def full_disk(*_: object) -> None:
     raise OSError("the disk is full")
+
+
+def test_a_run_killed_before_its_first_event_is_begun_again(tmp_path: Path, train: Train) -> None:
+    crash(train(tmp_path / "run"))
+    (tmp_path / "run" / "events.jsonl").unlink()
+    (tmp_path / "run" / "recipe.toml").unlink()
+    assert train(tmp_path / "run").first_step == 0

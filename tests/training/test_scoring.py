@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from resnext.data.loader import Loading, ViewBatch, view_batches
+from resnext.data.loader import Loading, UnreadableError, ViewBatch, view_batches
 from resnext.evaluation.evaluate import Predict, evaluate, mean_over_views
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.imaging.decode import ImageError
@@ -164,7 +164,7 @@ def test_a_process_none_of_whose_images_can_be_read_is_passed_over(protocol: Sco
 
 
 def test_where_no_image_can_be_read_every_process_says_that_there_is_none() -> None:
-    with pytest.raises(ValueError, match="no images to score"):
+    with pytest.raises(UnreadableError, match=r"none of 4 images to score can be read, the first: picture\[0\]"):
         scored(2, Pictures(4, frozenset(range(4))), batched(PROTOCOLS[1], 2))
 
 

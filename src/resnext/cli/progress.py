@@ -28,7 +28,8 @@ def follow(run: "Run", stop: StopRequest, console: "Console") -> None:
             for problem in run.problems[num_seen:]:
                 console.print(f"  {problem}")
             num_seen = len(run.problems)
-            if run.world.any(stop.is_set()):
+            if asked := run.world.greatest(stop.signal or 0):
+                stop.signal = asked
                 break
 
 

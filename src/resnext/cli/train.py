@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from resnext.data.dataset import Data
     from resnext.spec.recipe import Recipe
     from resnext.spec.resolve import Choice
-    from resnext.training.machine import Machine
     from resnext.training.record import Result
     from resnext.training.run import Run
-    from resnext.training.task import Task
 
 _MOST_PROBLEMS = 20
 
@@ -99,6 +97,7 @@ def train(
     from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
     from resnext.training.run import Run
+    from resnext.training.task import Task, adapt
     from resnext.training.world import join_world
 
     wanted = _wanted(recipe, model, settings)
@@ -115,8 +114,8 @@ def train(
     machine.torch_device()
     with join_world() as world:
         opened = world.first_before_others(lambda: _opened(data, download=download, strict=strict))
-        task, choices = _task(opened, wanted, machine, seed)
-        _carry_out(Run(task, conduct, machine, world), choices)
+        resolved, choices = world.first(lambda: adapt(wanted, opened, machine))
+        _carry_out(Run(Task(data=opened, recipe=resolved, seed=seed), conduct, machine, world), choices)
 
 
 def _wanted(recipe: str, model: str | None, settings: list[str] | None) -> "Recipe":
@@ -136,13 +135,6 @@ def _opened(data: str, *, download: bool, strict: bool) -> "Data":
         return open_data(data, download=download, strict=strict)
 
 
-def _task(data: "Data", wanted: "Recipe", machine: "Machine", seed: int) -> "tuple[Task, tuple[Choice, ...]]":
-    from resnext.training.task import Task, adapt
-
-    resolved, choices = adapt(wanted, data, machine)
-    return Task(data=data, recipe=resolved, seed=seed), choices
-
-
 def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:
     """Carry a run out in sight of the user; Ctrl-C and SIGTERM keep what was learnt."""
     from resnext.cli.console import messages, results
@@ -154,7 +146,7 @@ def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:
         follow(run, stop, messages())
         result = run.finish()
     _print_result(results(), run.task.data, result)
-    if stop.is_set():
+    if stop.is_set() and not run.is_whole:
         done = f"{run.state.step:,} of {run.task.horizon.num_steps:,} steps"
         messages().print(f"Stopped after {done}; --out {run.folder.path} --resume goes on.")
         raise typer.Exit(stop.status)
@@ -180,7 +172,8 @@ def _print_start(console: "Console", run: "Run", choices: tuple["Choice", ...]) 
         f"{recipe.network().name}: {cost.params / 1e6:.2f} M parameters, {cost.macs / 1e6:.1f} M multiply-accumulates"
         f" an image; {run.task.horizon.num_steps:,} steps on {_place(run)}; writing {run.folder.path}"
     )
-    if departure := rate_departure(recipe):
+    is_own_rate = all(choice.field != "optimiser.learning_rate" for choice in choices)
+    if is_own_rate and (departure := rate_departure(recipe)):
         console.print(f"  {departure}")
     for sentence in run.journal.passed_over:
         console.print(f"  {sentence}")

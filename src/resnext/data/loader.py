@@ -26,7 +26,7 @@ _NO_PIXELS = torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
 
 
 class UnreadableError(OSError):
-    """So many images in a row cannot be read that the data must be gone."""
+    """So many images cannot be read that the data must be gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

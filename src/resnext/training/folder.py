@@ -44,7 +44,7 @@ class RunFolder:
                     f"{self.path} already holds files; give another folder, so that nothing is lost, or --resume to go"
                     " on with the run in it"
                 )
-            if held and _EVENTS not in held:
+            if held and not held & {_EVENTS, _ATTEMPTS}:
                 raise ValueError(f"{self.path} holds files but no {_EVENTS} of a run; there is nothing to resume")
             self._lock.acquire()
             self._sweep()
@@ -61,6 +61,23 @@ class RunFolder:
         if attempts.exists():
             whole = attempts.read_bytes().rpartition(b"\n")
             os.truncate(attempts, len(whole[0] + whole[1]))
+
+    def last_launch(self) -> str:
+        """Return what torchrun called the launch that last wrote here; empty where none did."""
+        attempts = self.path / _ATTEMPTS
+        lines = attempts.read_text(encoding="utf-8").splitlines() if attempts.exists() else []
+        try:
+            return str(json.loads(lines[-1])["launch"]) if lines else ""
+        except (ValueError, KeyError):
+            return ""
+
+    def first_event(self) -> dict[str, Any]:
+        """Return the event with which the run in the folder began; empty where it did not come to it."""
+        try:
+            with (self.path / _EVENTS).open(encoding="utf-8") as file:
+                return dict(json.loads(file.readline()))
+        except (OSError, ValueError):
+            return {}
 
     def release(self) -> None:
         """Let other processes have the folder."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from resnext.artefact.manifest import Manifest, Measurement
 from resnext.artefact.store import load_artefact, save_artefact
-from resnext.data.dataset import Data
+from resnext.data.dataset import Data, DataError
 from resnext.model.network import Network
 from resnext.spec.recipe import chosen
 from resnext.training.checkpoint import (
@@ -71,14 +71,17 @@ class Journal:
 
     def __init__(self, task: Task, conduct: Conduct, place: Place, world: World) -> None:
         self.task, self.conduct, self.place = task, conduct, place
-        self.memory = Memory(problems=task.data.problems)
+        self.memory = Memory()
         self.passed_over: tuple[str, ...] = ()
         self.folder = RunFolder(conduct.folder(task.data, world))
-        self._resumes = conduct.resumes or world.num_restarts > 0
         self._world = world
+        self._known = world.first(lambda: task.data.problems)
         self._identity = Identity(recipe_digest=task.recipe.digest(), data_digest=task.data.digest, seed=task.seed)
         self._started = time.perf_counter()
         self._timer = Timer(conduct.interval)
+        self._sealed_step: int | None = None
+        self._check_processes()
+        self._resumes = world.first(self._goes_on)
         world.first(lambda: self.folder.claim(resumes=self._resumes))
 
     def resume(self, state: TrainingState) -> None:
@@ -88,26 +91,34 @@ class Journal:
         """
         held = self._world.first(self.folder.checkpoints.read) if self._resumes else None
         if held is not None:
-            self._check_identity(held.progress)
+            self._check_identity(held.progress.identity, held.progress.command)
             state.restore(held.progress.position, held.tensors)
             self.memory = held.progress.memory
             self.passed_over = held.passed_over
+            self._sealed_step = state.step
+        elif self._resumes:
+            self._world.first(self._check_nothing_is_lost)
         self._timer.reset(state.step)
-        self._write(lambda: self._record_start(is_new=held is None))
         self._write(lambda: self.folder.attempt(describe_attempt(self.place, state.step, self.passed_over)))
+        self._write(lambda: self._record_start(is_new=held is None))
         if self.is_scored(state):
             self._save_scored(state)  # a run killed after its checkpoint may not have come to it
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong with the data, and what went wrong since, a line each."""
+        return self._known + self.memory.problems
+
     def note(self, messages: Iterable[str]) -> int:
         """Log what went wrong, each thing once, and return how many of the messages were new."""
-        new = tuple(message for message in dict.fromkeys(messages) if message not in self.memory.problems)
+        new = tuple(message for message in dict.fromkeys(messages) if message not in self.problems)
         if new:
             self._remember(problems=self.memory.problems + new)
             self._write(lambda: self.folder.events("problem", [{"message": message} for message in new]))
         return len(new)
 
     def note_unreadable(self, messages: tuple[str, ...], state: TrainingState) -> None:
-        """Log training images that could not be read.
+        """Log images that could not be read in training and scoring.
 
         Raises `OSError`, after a checkpoint, where they are more than a run bears.
         """
@@ -120,9 +131,8 @@ class Journal:
         if num_unreadable > borne:
             self.checkpoint(state)
             raise OSError(
-                f"{num_unreadable} of {num_images} training images could not be read, more than the {borne} that"
-                f" this run bears, the last: {messages[-1]}; mend them, or give a higher --max-unreadable, and go"
-                " on with --resume"
+                f"{num_unreadable} images could not be read, more than the {borne} that this run bears, the last:"
+                f" {messages[-1]}; put the same files back, or give a higher --max-unreadable, and go on with --resume"
             )
 
     def record_epoch(self, report: EpochReport, state: TrainingState) -> None:
@@ -145,6 +155,7 @@ class Journal:
     def checkpoint(self, state: TrainingState) -> None:
         """Write the state between two steps, so that a resumed run goes on from here, bit for bit."""
         self._write(lambda: self._checkpoint(state))
+        self._sealed_step = state.step
         self._timer.reset(state.step)
 
     def explained(self, error: NonFiniteLossError) -> NonFiniteLossError:
@@ -152,16 +163,14 @@ class Journal:
         fields = {"message": str(error), "step": error.step, "images": error.names}
         self._write(lambda: self.folder.events("non_finite_loss", [fields]))
         last = self.folder.artefact("last")
-        kept = (
-            f"{last} holds the weights after the last whole epoch" if self.memory.last else "no epoch was finished yet"
-        )
+        kept = f"{last} holds the weights that were last kept" if last.exists() else "no epoch was finished yet"
         rate = chosen(self.task.recipe.optimiser.learning_rate, "optimiser.learning_rate")
-        advice = f"try --set optimiser.learning_rate={rate / 4:g}"
+        advice = f"try --set optimiser.learning_rate={rate / 4:g} in a new folder"
         return NonFiniteLossError(f"{error}; {kept}; {advice}", error.step, error.names)
 
     def stop(self, state: TrainingState) -> None:
         """Keep what a run has learnt since it last kept something."""
-        if state.step != self._timer.step:
+        if state.step != self._sealed_step:
             self.checkpoint(state)
         if not self.is_scored(state):
             self._save("last", state, ())
@@ -202,18 +211,38 @@ class Journal:
             self.folder.write_recipe(self.task.recipe)
             self.folder.events("start", [describe_start(self.task)])
 
-    def _check_identity(self, held: Progress) -> None:
+    def _goes_on(self) -> bool:
+        """Tell whether to go on with what is in the folder: when asked to, and when torchrun starts its run again."""
+        is_again = self._world.num_restarts > 0 and self._world.launch == self.folder.last_launch() != ""
+        return self.conduct.resumes or is_again
+
+    def _check_processes(self) -> None:
+        """Refuse to begin where processes differ in what they are to learn. Raises `DataError`, the same in all."""
+        first, *others = self._world.gather(self._identity)
+        for rank, other in enumerate(others, start=1):
+            if differs := _differences(first, other):
+                raise DataError(f"process {rank} has another recipe or other data than the first: {differs}")
+
+    def _check_nothing_is_lost(self) -> None:
+        """Refuse to begin anew, for want of a checkpoint, where another run or trained weights would be lost."""
+        began = self.folder.first_event()
+        if began:
+            held = Identity(
+                **{name: began.get(name, self._identity.model_dump()[name]) for name in Identity.model_fields}
+            )
+            self._check_identity(held, f"recipe {began.get('recipe')} on {began.get('data')}")
+        if any(self.folder.artefact(name).exists() for name in ("best", "last")):
+            raise CheckpointError(
+                f"{self.folder.path} holds trained weights but no checkpoint to go on from; give another folder"
+            )
+
+    def _check_identity(self, held: Identity, origin: str) -> None:
         """Refuse to go on with another run than the one in the folder."""
-        differs = [
-            f"{name} = {getattr(self._identity, name)}, there {value}"
-            for name, value in held.identity.model_dump().items()
-            if value != getattr(self._identity, name)
-        ]
-        if differs:
+        if differs := _differences(self._identity, held):
             recipe = self.folder.path / "recipe.toml"
             raise CheckpointError(
-                f"{self.folder.path} holds another run: {'; '.join(differs)}. To go on with that one, give its data and"
-                f" --recipe {recipe} --seed {held.identity.seed}; it was started as: {held.command}"
+                f"{self.folder.path} holds another run: {differs}. To go on with that one, give its data, with the same"
+                f" files in it, and --recipe {recipe} --seed {held.seed}; it was started as: {origin}"
             )
 
     def _save_scored(self, state: TrainingState) -> None:
@@ -251,3 +280,9 @@ class Journal:
 
 def _order(measurement: Measurement) -> tuple[float, float]:
     return measurement.top1_error_percent, measurement.loss
+
+
+def _differences(here: Identity, there: Identity) -> str:
+    """Say in which fields two runs differ; empty where they are one."""
+    pairs = zip(here.model_dump().items(), there.model_dump().values(), strict=True)
+    return "; ".join(f"{name} = {value}, there {other}" for (name, value), other in pairs if value != other)

@@ -18,7 +18,7 @@ from resnext.training.world import World
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number: in training, before the step was taken, or when the epoch was scored.
+    """The loss, or its gradient, became infinite or not a number: before the step was taken, or at an epoch's scoring.
 
     `step` is the one that was not taken, or the one after which the epoch was scored; `names` are the images of the
     training batch, if it was one.
@@ -74,6 +74,9 @@ class Learner:
         if not math.isfinite(loss_sum):
             where = f"the loss became {loss_sum} at step {state.step + 1}, in epoch {state.epoch}"
             raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
+        if not self._has_finite_gradients():
+            where = f"the gradient stopped being finite at step {state.step + 1}, in epoch {state.epoch}"
+            raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
         self._update()
         left_out = _joined(self.world, batch.left_out) if num_left_out else ()
         return Outcome(int(num_images), int(num_correct), loss_sum / num_images, left_out)
@@ -83,11 +86,11 @@ class Learner:
             try:
                 return self._gradients(batch)
             except (RuntimeError, MemoryError) as error:
-                smaller = self._smaller(len(batch.labels))
-                if not is_out_of_memory(error) or self.world.size > 1:
+                if not is_out_of_memory(error):
                     raise
-                if smaller is None:
-                    raise MemoryError(self._advice()) from None
+                smaller = self._smaller(len(batch.labels))
+                if smaller is None or self.world.size > 1:
+                    raise MemoryError(self._advice(smaller)) from None
             self._forget()
             self.micro_batch_size = smaller
 
@@ -153,8 +156,20 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _advice(self) -> str:
+    def _has_finite_gradients(self) -> bool:
+        """Tell, the same in every process, whether a step may be taken; under a scaler it looks after that itself."""
+        if self.state.scaler is not None:
+            return True
+        gradients = [parameter.grad for parameter in self.state.network.parameters() if parameter.grad is not None]
+        return math.isfinite(nn.utils.get_total_norm(gradients).item())
+
+    def _advice(self, smaller: int | None) -> str:
         group = self.recipe.batch_norm_images
+        if smaller is not None:
+            return (
+                f"process {self.world.rank}: out of memory at step {self.state.step + 1}; several processes do not take"
+                f" a step again, go on with --micro-batch {smaller} --resume"
+            )
         if group is None:
             return (
                 f"out of memory at step {self.state.step + 1}; batch norm takes its statistics from the whole batch,"

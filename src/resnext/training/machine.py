@@ -69,11 +69,11 @@ class Machine:
         return min(spare, _MAX_LOADER_THREADS)
 
     def settle(self) -> None:
-        """Tell torch whether results must repeat exactly; where they need not, convolutions are timed and chosen."""
-        torch.use_deterministic_algorithms(self.is_deterministic)
-        torch.backends.cudnn.benchmark = not self.is_deterministic
+        """Tell torch where results must repeat exactly; where they need not, convolutions are timed and chosen."""
         if self.is_deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 
 def num_cores() -> int:

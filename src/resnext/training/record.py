@@ -7,6 +7,7 @@ from typing import Any
 
 from resnext.artefact.manifest import Manifest, Measurement, Provenance
 from resnext.evaluation.metrics import Scores
+from resnext.spec.departures import departures, rate_departure
 from resnext.spec.protocol import ScoringProtocol
 from resnext.training.machine import Machine
 from resnext.training.provenance import command, commit, versions
@@ -40,11 +41,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a run computes: its machine arguments, the device that they led to, and the number of processes."""
+    """Where a run computes: its machine arguments, the device that they led to, and its processes.
+
+    `launch` is what torchrun calls them together, with all their restarts; empty without it.
+    """
 
     machine: Machine
     device: str
     num_processes: int
+    launch: str = ""
 
 
 def describe_start(task: Task) -> dict[str, Any]:
@@ -57,6 +62,8 @@ def describe_start(task: Task) -> dict[str, Any]:
         "data_digest": task.data.digest,
         "num_images": {name: len(split.labels) for name, split in task.data.splits.items()},
         "problems": list(task.data.problems),
+        "departures": [asdict(departure) for departure in departures(task.recipe)],
+        "rate_departure": rate_departure(task.recipe),
     }
 
 
@@ -68,6 +75,7 @@ def describe_attempt(place: Place, first_step: int, passed_over: tuple[str, ...]
         "machine": asdict(place.machine),
         "device": place.device,
         "num_processes": place.num_processes,
+        "launch": place.launch,
         "versions": versions(),
         "commit": commit(),
         "command": command(),

@@ -41,7 +41,7 @@ class Run:
         self.device = world.device(machine.device)
         self.state = initial_state(task.recipe, task.seed, machine, self.device)
         # The folder comes last, so that a run that cannot begin leaves none.
-        place = Place(machine=machine, device=str(self.device), num_processes=world.size)
+        place = Place(machine=machine, device=str(self.device), num_processes=world.size, launch=world.launch)
         self.journal = Journal(task, conduct, place, world)
         try:
             self.journal.resume(self.state)
@@ -60,7 +60,12 @@ class Run:
     @property
     def problems(self) -> tuple[str, ...]:
         """What went wrong so far, a line each."""
-        return self.journal.memory.problems
+        return self.journal.problems
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last epoch is learnt and scored."""
+        return self.journal.is_scored(self.state) and self.state.epoch == self.task.recipe.epochs
 
     def __iter__(self) -> Iterator[Report]:
         """Train; yield a report for every step and every epoch, after what belongs to it is written.
@@ -85,8 +90,7 @@ class Run:
         """Close the run, whole or stopped early: save what is not saved; score the best on the test split once."""
         if not self._is_spoilt:
             self.journal.stop(self.state)
-        data = self.task.data
-        is_whole = self.journal.is_scored(self.state) and self.state.epoch == self.task.recipe.epochs
+        data, is_whole = self.task.data, self.is_whole
         scores_test = is_whole and "test" in data.splits and data.selection != "test"
         return self.journal.close(self.state, self._score_test() if scores_test else None, is_whole=is_whole)
 
@@ -165,7 +169,7 @@ class Run:
             lambda part: evaluation_batches(part, preprocessing, loading),
             self.task.data.class_names,
         )
-        self.journal.note(left_out)
+        self.journal.note_unreadable(left_out, self.state)
         return scores
 
     def _score_test(self) -> Measurement:
@@ -189,14 +193,15 @@ def train(
 
     Writes a run folder, by default a new one under `runs/`, and returns how it ended; `out` may also be a `Conduct`,
     which says more of how the run is kept, and whether it goes on where it stopped. Under `torchrun`, all processes
-    train one run.
+    train one run. Ctrl-C raises `KeyboardInterrupt`; what was learnt since the last checkpoint is then learnt again.
     Raises `ValueError`, whose message says what to do, where the data, the recipe, the folder or the machine cannot be
     used as asked.
     """
     machine = machine or Machine()
     with join_world() as world:
         opened = world.first_before_others(lambda: open_data(data)) if isinstance(data, str) else data
-        resolved, _ = adapt(read_recipe(recipe) if isinstance(recipe, str) else recipe, opened, machine)
+        wanted = read_recipe(recipe) if isinstance(recipe, str) else recipe
+        resolved, _ = world.first(lambda: adapt(wanted, opened, machine))
         task = Task(data=opened, recipe=resolved, seed=seed)
         conduct = out if isinstance(out, Conduct) else Conduct(out=Path(out) if out else None)
         run = Run(task, conduct, machine, world)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from resnext.data.dataset import Dataset
+from resnext.data.loader import UnreadableError
 from resnext.data.views import Selected
 from resnext.evaluation.evaluate import LabelledBatch, Pixels, Pixels_co, Predict, count
 from resnext.evaluation.metrics import Counts, Scores
@@ -32,7 +33,7 @@ def score(
     """Score `predict` on every readable image of a data set once, and say which could not be read.
 
     `batches` makes batches of the part of the data set that this process takes. Raises `ValueError` where there is no
-    readable image.
+    image, and `UnreadableError` where none can be read.
     """
     num_images = len(dataset.labels)
     left_out: list[str] = []
@@ -45,6 +46,8 @@ def score(
     counts = _total(world, count(predict, noted(), len(class_names)))
     everywhere = tuple(message for part in world.gather(tuple(left_out)) for message in part)
     assert counts.num_images + len(everywhere) == num_images, "an image was counted twice, or not at all"
+    if everywhere and counts.num_images == 0:
+        raise UnreadableError(f"none of {num_images} images to score can be read, the first: {everywhere[0]}")
     return Scores.of(counts, class_names), everywhere
 
 

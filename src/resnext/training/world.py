@@ -44,13 +44,14 @@ class WorldError(OSError):
 class World:
     """This process among all of the run: number `rank` of `size`, and number `local_rank` on its machine.
 
-    `num_restarts` is how often all have been started again after one failed.
+    `num_restarts` is how often all have been started again after one failed, `launch` what torchrun calls all of that.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     num_restarts: int = 0
+    launch: str = ""
 
     @property
     def is_first(self) -> bool:
@@ -60,10 +61,13 @@ class World:
     def device(self, name: str) -> torch.device:
         """Return the device of a name as `pick_device` does; each process of a machine has a GPU of its own.
 
-        Raises `ValueError` where the name is unknown, `WorldError` where a machine has fewer GPUs than processes.
+        Raises `ValueError` where the name is unknown or pins several processes to one GPU, `WorldError` where a machine
+        has fewer GPUs than processes.
         """
         device = pick_device(name)
         if device.type == "cuda" and self.size > 1:
+            if device.index is not None:
+                raise ValueError(f"device = {name!r}: {self.size} processes have a GPU each; give cuda or auto")
             if self.local_rank >= torch.cuda.device_count():
                 raise WorldError(
                     f"process {self.rank}: this machine has {torch.cuda.device_count()} GPUs, fewer than the processes"
@@ -105,9 +109,17 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def greatest(self, number: int) -> int:
+        """Return the greatest of the numbers that processes have."""
+        if self.size == 1:
+            return number
+        numbers = torch.tensor(number)
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+        return int(numbers)
+
     def any(self, is_so: bool) -> bool:
         """Tell whether something is so in any process."""
-        return bool(self.sum(torch.tensor(int(is_so))))
+        return bool(self.greatest(int(is_so)))
 
     @torch.no_grad()
     def average(self, tensors: Iterable[Tensor]) -> None:
@@ -139,7 +151,7 @@ def join_world() -> Iterator[World]:
     """
     rank, size, local_rank = _number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
     num_restarts = _number("TORCHELASTIC_RESTART_COUNT", 0)
-    world = World(rank, size, local_rank, num_restarts)
+    world = World(rank, size, local_rank, num_restarts, os.environ.get("TORCHELASTIC_RUN_ID", ""))
     if size == 1:
         yield world
         return
