@@ -70,7 +70,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(key: str, nearest: str)
 
 
 def test_a_key_like_no_other_is_refused_with_all_there_are() -> None:
-    with pytest.raises(SpecError, match=r"unknown key 'zzzz'; the keys are .*batch_size, epochs.*optimiser\.momentum"):
+    with pytest.raises(
+        SpecError, match=r"unknown key 'zzzz'; the keys are .*class_weights, epochs.*optimiser\.momentum"
+    ):
         parse_overrides(["zzzz=1"])
 
 

@@ -29,7 +29,10 @@ OTHER: dict[str, Any] = {
     "batch_norm_images": 8,
     "average_decay": 0.999,
     "label_smoothing": 0.25,
+    "class_weights": {"cat": 2.0},
+    "sampling": "balanced",
     "image.size": 48,
+    "image.train_size": 24,
     "image.crop_fraction": 0.875,
     "image.interpolation": "bilinear",
     "image.mean": (0.5, 0.456, 0.406),
@@ -44,6 +47,10 @@ OTHER: dict[str, Any] = {
     "augmentation.contrast": 0.4,
     "augmentation.saturation": 0.4,
     "augmentation.lighting": 0.1,
+    "augmentation.policy": "trivial",
+    "augmentation.erasing": 0.1,
+    "mixing.mixup": 0.2,
+    "mixing.cutmix": 1.0,
     "optimiser.learning_rate": 0.2,
     "optimiser.momentum": 0.8,
     "optimiser.nesterov": False,
@@ -53,6 +60,9 @@ OTHER: dict[str, Any] = {
     "schedule.warmup_epochs": 0.5,
     "schedule.milestones": (1, 2),
     "schedule.factor": 0.5,
+    "fine_tuning.weights": "0" * 64,
+    "fine_tuning.frozen_epochs": 1,
+    "fine_tuning.layer_decay": 0.75,
 }
 
 fractions = st.floats(0, 1, exclude_max=True)
@@ -220,6 +230,7 @@ def test_a_recipe_is_resolved_once_nothing_says_auto() -> None:
     recipe = Recipe(**RESOLVED)
     assert recipe.is_resolved
     left_open = ["model", "epochs", "batch_size", "image.size", "image.mean", "image.std", "optimiser.learning_rate"]
+    left_open += ["image.train_size", "class_weights", "fine_tuning.frozen_epochs", "fine_tuning.layer_decay"]
     varied = ["crop", "min_area", "max_rotation_degrees", "flip"]
     for key in [*left_open, *(f"augmentation.{name}" for name in varied)]:
         assert not changed(recipe, key, AUTO).is_resolved, key

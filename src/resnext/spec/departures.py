@@ -46,7 +46,7 @@ def departures(recipe: Recipe, paper: Recipe | None = None) -> tuple[Departure, 
     return tuple(
         Departure(field, value, ours[field])
         for field, value in theirs.items()
-        if value not in {AUTO, ours[field]} and _is_meant(field, theirs) and _is_meant(field, ours)
+        if value not in (AUTO, ours[field]) and _is_meant(field, theirs) and _is_meant(field, ours)
     )
 
 
@@ -78,14 +78,15 @@ def _batch_and_rate(recipe: Recipe) -> tuple[int, float]:
 
 def _fields(recipe: Recipe) -> dict[str, Any]:
     """Return what is compared, by dotted names."""
-    fields = recipe.model_dump(exclude={"name", "model", "architecture"})
+    fields = recipe.model_dump(exclude={"name", "model", "architecture", "class_weights"})
     fields["batch_norm_images"] = recipe.batch_norm_images or recipe.batch_size
     fields["architecture"] = recipe.network().model_dump(exclude=_ANY_NETWORK)
-    return {
+    flat = {
         f"{name}.{leaf}" if leaf else name: value
         for name, content in fields.items()
         for leaf, value in (content.items() if isinstance(content, Mapping) else [("", content)])
     }
+    return {**flat, "class_weights": recipe.class_weights}
 
 
 def _is_meant(field: str, fields: Mapping[str, Any]) -> bool:

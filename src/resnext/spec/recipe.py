@@ -28,6 +28,7 @@ from resnext.spec.value import Spec, SpecError, digest_of_json
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
+SAME: Literal["same"] = "same"
 
 _ANY_MODEL = "resnet50"  # stands in for a model still to be chosen, so that what departs from it is checked
 
@@ -50,10 +51,13 @@ def chosen(value: T | Auto, field: str) -> T:
 class ImageRecipe(Spec):
     """The network's input: `size` pixels square, cut from an image whose shorter side is size / `crop_fraction`.
 
+    `train_size` is that of training images, "same" as `size` or smaller: random crops show objects larger than the
+    central crop does, and a smaller input costs less (arXiv 1906.06423).
     `mean` and `std` are of RGB values in [0, 1]; "auto" takes what the source declares of its images, else ImageNet's.
     """
 
     size: Side | Auto = AUTO
+    train_size: Side | Auto | Literal["same"] = SAME
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     interpolation: Interpolation = "bicubic"
     mean: Colour | Auto = IMAGENET_MEAN
@@ -69,13 +73,15 @@ class ImageRecipe(Spec):
 
 
 class Augmentation(Spec):
-    """How training images are varied: cropped, turned, recoloured, flipped, shifted.
+    """How training images are varied: cropped, turned, recoloured, flipped, shifted, erased.
 
     `random_resized` crops at least `min_area` of the image, of an aspect between 3/4 and 4/3 drawn as `aspect` says:
     `log_uniform`, or uniform with width and height swapped half the time, as the authors do. `shift` moves the
     normalised image by up to `max_shift` pixels, so that what comes in is the mean colour. `brightness`, `contrast`
     and `saturation` scale by up to 1 plus or minus the strength; `lighting` is the standard deviation of noise along
-    the principal components of ImageNet's colours.
+    the principal components of ImageNet's colours. `policy` "trivial" makes one change of the fourteen of
+    TrivialAugment (arXiv 2103.10158), of a random strength. `erasing` is the probability that a rectangle is made the
+    mean colour (arXiv 1708.04896).
     """
 
     crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
@@ -87,7 +93,20 @@ class Augmentation(Spec):
     contrast: Strength = 0.0
     saturation: Strength = 0.0
     lighting: NonNegative = 0.0
+    policy: Literal["none", "trivial"] = "none"
     flip: bool | Auto = AUTO
+    erasing: Strength = 0.0
+
+
+class Mixing(Spec):
+    """How training images are mixed in pairs, and their labels with them; 0 leaves a way out.
+
+    Both are parameters of a symmetric Beta distribution: `mixup` blends two images (arXiv 1710.09412), `cutmix` puts a
+    rectangle of one into the other (arXiv 1905.04899). With both, each batch is mixed in one of the ways, by a coin.
+    """
+
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
 
 
 class Optimiser(Spec):
@@ -116,12 +135,27 @@ class Schedule(Spec):
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
+class FineTuning(Spec):
+    """How training starts from weights that were trained before, rather than from random ones.
+
+    `weights` is the SHA-256 of those weights, None for random ones. For the first `frozen_epochs` the head alone is
+    trained, with the statistics of batch norm as they came. A layer's rate is multiplied by `layer_decay` once for each
+    step from the head down to it: once in the last stage, most often in the stem.
+    """
+
+    weights: str | None = None
+    frozen_epochs: Annotated[int, Field(strict=True, ge=0)] | Auto = 0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | Auto = 1.0
+
+
 class Recipe(Spec):
     """A training run: a network, how it sees images, how it is optimised and for how long.
 
     `model` is a name of the grammar of `resnext.architecture`; `architecture` holds what differs from that name.
     `batch_size` counts the images of one step on all devices together. `batch_norm_images` of them share statistics of
     batch norm, all where it is None. `average_decay` is the decay a step of a moving average of the weights, if any.
+    `class_weights` weigh the losses of classes by name, 1 where it has none; "auto" weighs every class alike in all.
+    `sampling` "balanced" shows every class equally often in place of every image once.
     """
 
     name: str
@@ -132,10 +166,14 @@ class Recipe(Spec):
     batch_norm_images: BatchSize | None = None
     average_decay: Fraction | None = None
     label_smoothing: Fraction = 0.0
+    class_weights: dict[str, Annotated[float, Field(gt=0)]] | Auto | None = None
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
     image: ImageRecipe = ImageRecipe()
     augmentation: Augmentation = Augmentation()
+    mixing: Mixing = Mixing()
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
+    fine_tuning: FineTuning = FineTuning()
 
     @field_validator("architecture")
     @classmethod
@@ -162,11 +200,7 @@ class Recipe(Spec):
     @property
     def is_resolved(self) -> bool:
         """Whether nothing is left to choose."""
-        open_fields = (self.model, self.epochs, self.batch_size, self.optimiser.learning_rate)
-        image_fields = (self.image.size, self.image.mean, self.image.std)
-        varied = self.augmentation
-        varied_fields = (varied.crop, varied.min_area, varied.max_rotation_degrees, varied.flip)
-        return AUTO not in (*open_fields, *image_fields, *varied_fields)
+        return not any(_is_open(value) for value in self.model_dump().values())
 
     def network(self) -> Architecture:
         """Return the architecture. Raises `SpecError` while the model is still to be chosen."""
@@ -174,7 +208,17 @@ class Recipe(Spec):
 
     def preprocessing(self) -> Preprocessing:
         """Return how images are seen at evaluation. Raises `SpecError` while size or colours are still to be chosen."""
-        size = chosen(self.image.size, "image.size")
+        return self._seen_at(chosen(self.image.size, "image.size"))
+
+    def training_preprocessing(self) -> Preprocessing:
+        """Return how images are seen in training, before they are varied: as at evaluation, at `image.train_size`.
+
+        Raises `SpecError` while that, or colours, are still to be chosen.
+        """
+        size: int | Literal["same"] = chosen(self.image.train_size, "image.train_size")
+        return self.preprocessing() if size == SAME else self._seen_at(size)
+
+    def _seen_at(self, size: int) -> Preprocessing:
         return Preprocessing(
             image_size=size,
             resize_size=round(size / self.image.crop_fraction),
@@ -192,6 +236,10 @@ class Recipe(Spec):
             raise SpecError(f"recipe {self.name!r} still has fields that say 'auto'; only a resolved one has a digest")
         fields = self.model_dump(mode="json", exclude={"name", "model", "architecture"})
         return digest_of_json({**fields, "network": self.network().model_dump(mode="json")})
+
+
+def _is_open(value: Any) -> bool:
+    return any(map(_is_open, value.values())) if isinstance(value, Mapping) else bool(value == AUTO)
 
 
 def recipe_names() -> list[str]:
