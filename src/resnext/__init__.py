@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnext.artefact.adapters import export_weights, load_weights
+    from resnext.data.inspect import inspect
     from resnext.data.loader import evaluation_batches, view_batches
     from resnext.data.open import open_data
     from resnext.evaluation.evaluate import evaluate, mean_over_views
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "evaluation_batches",
     "export_weights",
+    "inspect",
     "load",
     "load_weights",
     "mean_over_views",
@@ -66,6 +68,7 @@ _HOMES = {
     "evaluate": "resnext.evaluation.evaluate",
     "evaluation_batches": "resnext.data.loader",
     "export_weights": "resnext.artefact.adapters",
+    "inspect": "resnext.data.inspect",
     "load": "resnext.inference.classifier",
     "load_weights": "resnext.artefact.adapters",
     "mean_over_views": "resnext.evaluation.evaluate",

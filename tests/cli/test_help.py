@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("describe", "train", "evaluate", "predict")
+COMMANDS = ("describe", "inspect", "train", "evaluate", "predict")
 
 
 def stripped(text: str) -> str:

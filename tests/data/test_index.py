@@ -5,6 +5,7 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,12 @@ def test_only_large_folders_with_given_splits_are_kept(
 ) -> None:
     prepare(root, monkeypatch)
     assert len(open_folder(root).splits) >= 2
+    assert not cache_file(root).exists()
+
+
+@pytest.mark.parametrize("without", [{"examines": False}, {"quarantine": frozenset({"train/cats/3.png"})}])
+def test_what_is_not_a_plain_opening_is_not_kept(root: Path, without: dict[str, Any]) -> None:
+    assert len(open_folder(root, **without).splits) == 2
     assert not cache_file(root).exists()
 
 

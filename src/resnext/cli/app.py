@@ -7,6 +7,7 @@ import typer
 from resnext import __version__
 from resnext.cli.describe import describe
 from resnext.cli.evaluate import evaluate
+from resnext.cli.inspect import inspect
 from resnext.cli.predict import predict
 from resnext.cli.train import train
 
@@ -34,5 +35,5 @@ def resnext(
     """ResNeXt made whole: train an image classifier, score it, ask it, and look into the network."""
 
 
-for command in (describe, train, evaluate, predict):
+for command in (describe, inspect, train, evaluate, predict):
     app.command()(command)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from rich.console import Console
@@ -11,7 +12,9 @@ _WIDTH_OF_FILES = 110
 
 
 def results() -> Console:
-    """Return the console of results."""
+    """Return the console of results. Names of files go out as they came in, in an old encoding too."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     return _console(sys.stdout)
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnext.cli.options import ArtefactArgument, DataArgument, DeviceOption, DownloadOption, StrictOption
+from resnext.cli.options import (
+    ArtefactArgument,
+    DataArgument,
+    DeviceOption,
+    DownloadOption,
+    QuarantineOption,
+    StrictOption,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +72,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     download: DownloadOption = False,
     strict: StrictOption = False,
+    quarantine: QuarantineOption = None,
 ) -> None:
     """Score an artefact on a data set.
 
@@ -85,7 +93,9 @@ def evaluate(
     with join_world() as world:
         classifier = load(artefact, str(world.device(device)))
         protocol = _protocol(classifier.preprocessing, crops, (image_size, resize_size), scales)
-        read = world.first_before_others(lambda: open_data(data, download=download, strict=strict))
+        read = world.first_before_others(
+            lambda: open_data(data, download=download, strict=strict, quarantine=quarantine)
+        )
         opened = under_classes(read, classifier.class_names)
         name, dataset = _chosen(opened, split, classifier)
         scores, left_out = score(

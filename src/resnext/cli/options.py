@@ -13,4 +13,7 @@ ThreadsOption = Annotated[
     typer.Option(min=0, help="Threads that load images; 0: the training thread does it. Default: as pays."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop where an image has a problem.")]
+QuarantineOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A list of images to leave out, such as inspect writes.")
+]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch CIFAR where it is missing.")]

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnext.cli.options import DataArgument, DeviceOption, DownloadOption, StrictOption, ThreadsOption
+from resnext.cli.options import (
+    DataArgument,
+    DeviceOption,
+    DownloadOption,
+    QuarantineOption,
+    StrictOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,6 +94,7 @@ def train(
     max_unreadable: UnreadableOption = None,
     download: DownloadOption = False,
     strict: StrictOption = False,
+    quarantine: QuarantineOption = None,
 ) -> None:
     """Train a classifier on images.
 
@@ -113,7 +121,9 @@ def train(
     )
     machine.torch_device()
     with join_world() as world:
-        opened = world.first_before_others(lambda: _opened(data, download=download, strict=strict))
+        opened = world.first_before_others(
+            lambda: _opened(data, download=download, strict=strict, quarantine=quarantine)
+        )
         resolved, choices = world.first(lambda: adapt(wanted, opened, machine))
         _carry_out(Run(Task(data=opened, recipe=resolved, seed=seed), conduct, machine, world), choices)
 
@@ -125,14 +135,14 @@ def _wanted(recipe: str, model: str | None, settings: list[str] | None) -> "Reci
     return read_recipe(recipe, parse_overrides([*(settings or []), *([f"model={model}"] if model else [])]))
 
 
-def _opened(data: str, *, download: bool, strict: bool) -> "Data":
+def _opened(data: str, *, download: bool, strict: bool, quarantine: Path | None) -> "Data":
     from rich.text import Text
 
     from resnext.cli.console import messages
     from resnext.data.open import open_data
 
     with messages().status(Text(f"Reading {data}")):
-        return open_data(data, download=download, strict=strict)
+        return open_data(data, download=download, strict=strict, quarantine=quarantine)
 
 
 def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:

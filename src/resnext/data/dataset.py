@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,15 @@ class Dataset(Protocol):
 
     def image(self, index: int) -> Image.Image:
         """Return an image as RGB. Raises `ImageError` where it cannot be read or decoded."""
+        ...
+
+
+@runtime_checkable
+class EncodedDataset(Dataset, Protocol):
+    """Labelled images that are stored encoded, one by one."""
+
+    def content(self, index: int) -> bytes:
+        """Return the encoded bytes of an image. Raises `ImageError` where they cannot be read."""
         ...
 
 

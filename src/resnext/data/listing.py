@@ -10,6 +10,8 @@ from pathlib import Path
 from resnext.data.dataset import DataError
 from resnext.imaging.decode import SUFFIXES
 
+EMPTY_CLASS = "a class folder without images"
+IGNORED = "ignored, "
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 _SUFFIXES = tuple(SUFFIXES)
@@ -57,7 +59,7 @@ def list_images(root: Path) -> Listing:
         return listing
     for name in top:
         if name not in SPLIT_FOLDERS:
-            listing.problems.append(f"{name}: ignored, not a split folder")
+            listing.problems.append(f"{name}: {IGNORED}not a split folder")
             continue
         for folder in _folders(root, name, listing):
             _list_class(root, folder, SPLIT_FOLDERS[name], listing)
@@ -80,7 +82,7 @@ def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
         if _is_folder(entry) and not entry.name.startswith("."):
             folders.append(path)
         else:
-            listing.problems.append(f"{path}: ignored, {_why_ignored(entry.name) or 'not in a class folder'}")
+            listing.problems.append(f"{path}: {IGNORED}{_why_ignored(entry.name) or 'not in a class folder'}")
     return folders
 
 
@@ -98,7 +100,7 @@ def _list_class(root: Path, folder: str, split: str, listing: Listing) -> None:
                 if not entry.name.startswith(".") and not entry.is_symlink():
                     inner.append(path)
             elif reason := _why_ignored(entry.name):
-                listing.problems.append(f"{path}: ignored, {reason}")
+                listing.problems.append(f"{path}: {IGNORED}{reason}")
             else:
                 paths.append(path)
                 sizes.append(_size(entry))
@@ -107,7 +109,7 @@ def _list_class(root: Path, folder: str, split: str, listing: Listing) -> None:
         name = folder.rpartition("/")[2]
         listing.class_folders.append(ClassFolder(split=split, class_name=name, paths=paths, sizes=sizes))
     else:
-        listing.problems.append(f"{folder}: a class folder without images")
+        listing.problems.append(f"{folder}: {EMPTY_CLASS}")
 
 
 def _entries(root: Path, folder: str, listing: Listing) -> list[os.DirEntry[str]]:

@@ -3,6 +3,7 @@
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISCHR, S_ISFIFO, S_ISSOCK
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,7 +13,7 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jfif", ".pgm", ".png", 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
 
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,8 +26,15 @@ _TRANSPOSES = {
 _BACKGROUND = (255, 255, 255, 255)
 
 
+Fault = Literal["unreadable", "empty", "not_an_image", "truncated", "corrupt", "giant", "unsupported"]
+
+
 class ImageError(ValueError):
-    """An image that cannot be used; the message says why."""
+    """An image that cannot be used; the message says why, and `fault` to which kind the reason belongs."""
+
+    def __init__(self, message: str, fault: Fault = "corrupt") -> None:
+        super().__init__(message)
+        self.fault: Fault = fault
 
 
 def read(path: Path) -> bytes:
@@ -34,16 +42,17 @@ def read(path: Path) -> bytes:
     try:
         status = path.stat()
         if S_ISCHR(status.st_mode) or S_ISFIFO(status.st_mode) or S_ISSOCK(status.st_mode):
-            raise ImageError("a pipe or a device, not a file")
+            raise ImageError("a pipe or a device, not a file", "unreadable")
         if status.st_size > MAX_FILE_BYTES:
-            raise ImageError(f"the file has {status.st_size} bytes, more than the {MAX_FILE_BYTES} allowed")
+            message = f"the file has {status.st_size} bytes, more than the {MAX_FILE_BYTES} allowed"
+            raise ImageError(message, "giant")
         content = path.read_bytes()
     except ImageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ImageError(getattr(error, "strerror", None) or str(error)) from None
+        raise ImageError(getattr(error, "strerror", None) or str(error), "unreadable") from None
     if not content:
-        raise ImageError("the file is empty")
+        raise ImageError("the file is empty", "empty")
     return content
 
 
@@ -58,9 +67,10 @@ def decode(content: bytes) -> Image.Image:
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"the image has more than the {MAX_PIXELS} pixels allowed") from None
+        raise ImageError(f"the image has more than the {MAX_PIXELS} pixels allowed", "giant") from None
     except UnidentifiedImageError:
-        raise ImageError(f"not an image in one of the formats {', '.join(FORMATS)}") from None
+        message = f"not an image in one of the formats {', '.join(FORMATS)}"
+        raise ImageError(message, "not_an_image") from None
     except Exception as error:  # decoders of damaged files raise almost anything
         raise _damaged(error) from None
 
@@ -82,14 +92,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _damaged(error: Exception) -> ImageError:
-    return ImageError(f"damaged image: {error}")
+    is_cut = "truncated" in str(error).lower()  # the one word that Pillow's decoders have in common
+    return ImageError(f"damaged image: {error}", "truncated" if is_cut else "corrupt")
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F":
-        raise ImageError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
+        message = "floating-point pixels have no agreed range; save the image with 8 or 16 bits"
+        raise ImageError(message, "unsupported")
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image).clip(0, 2**16 - 1) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -102,12 +114,13 @@ def _check_size(image: Image.Image) -> None:
     if 0 in image.size:
         raise ImageError(f"the image is {image.width}x{image.height}, without a pixel")
     if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"the image is {image.width}x{image.height}, more than the {MAX_PIXELS} pixels allowed")
+        message = f"the image is {image.width}x{image.height}, more than the {MAX_PIXELS} pixels allowed"
+        raise ImageError(message, "giant")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # a damaged EXIF block does not make the picture unusable
         return image
     return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image

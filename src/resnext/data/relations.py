@@ -1,0 +1,108 @@
+"""What may be wrong between images: copies, leaks from split to split, labels at odds, classes out of balance."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from resnext.data.copies import Group, Sample, copies
+from resnext.data.findings import Finding, Kind, shown
+from resnext.data.folder import NOT_TRAINED
+from resnext.data.listing import EMPTY_CLASS, IGNORED
+from resnext.data.look import Look, Seen
+from resnext.data.quarantine import Quarantined
+
+_MAX_RATIO = 10
+_MIN_IMAGES = 10
+_MOST_LISTED = 10
+
+_KEPT_FIRST = ("test", "val", "train")
+
+Family = tuple[tuple[Look, ...], bool]
+
+
+def families(looks: Sequence[Look]) -> list[Family]:
+    """Return the images that are copies of each other, and whether exact ones, group by group."""
+    decoded = [(look, look.result) for look in looks if isinstance(look.result, Seen)]
+    samples = [Sample(seen.fingerprint, seen.width, seen.height) for _, seen in decoded]
+
+    def family(group: Group) -> Family:
+        return tuple(decoded[index][0] for index in group.indices), group.is_exact
+
+    return [family(group) for group in copies(samples)]
+
+
+def of_copies(groups: Sequence[Family]) -> Iterator[Finding]:
+    """Yield what is wrong with each group of copies: labels at odds and leaks, or else that there are copies."""
+    for looks, is_exact in groups:
+        classes = list(dict.fromkeys(look.class_name for look in looks))
+        splits = list(dict.fromkeys(look.split for look in looks))
+        what = f"{len(looks)} copies of one image, {'equal in every pixel' if is_exact else 're-encoded or resized'}"
+        images = tuple(map(shown, looks))
+        if len(classes) > 1:
+            yield Finding(kind="label_conflict", sentence=f"{what}, in the classes {_listed(classes)}", images=images)
+        if len(splits) > 1:
+            yield Finding(kind="leak", sentence=f"{what}, in the splits {_listed(splits)}", images=images)
+        if len(classes) == len(splits) == 1:
+            kind: Kind = "duplicate" if is_exact else "near_duplicate"
+            yield Finding(kind=kind, sentence=what, images=images)
+
+
+def to_quarantine(findings: Sequence[Finding], groups: Sequence[Family]) -> list[Quarantined]:
+    """Return what training is better off without: images in error, and of copies all but one.
+
+    Of copies one is kept in the split that must be cleanest, test before validation before training, and there the
+    largest. Where classes are at odds none is kept: only a person can say which is right.
+    """
+    out: list[Quarantined] = []
+    for finding in findings:
+        if finding.severity == "error" and finding.kind not in ("label_conflict", "leak"):
+            out.extend(Quarantined(image.name, f"{finding.kind}: {finding.sentence}") for image in finding.images)
+    for looks, is_exact in groups:
+        first, *others = sorted(looks, key=_rank)
+        if len({look.class_name for look in looks}) > 1:
+            reason = f"a copy of one image in several classes; delete the line of the right one, perhaps {first.name}"
+            out.extend(Quarantined(look.name, reason) for look in (first, *others))
+        else:
+            how = "the same pixels as" if is_exact else "nearly a copy of"
+            out.extend(Quarantined(look.name, f"{how} {first.name}, in {first.split}") for look in others)
+    return out
+
+
+def _rank(look: Look) -> tuple[int, int, str]:
+    return _KEPT_FIRST.index(look.split), -look.result.num_pixels if isinstance(look.result, Seen) else 0, look.name
+
+
+def of_classes(class_names: Sequence[str], counts: Mapping[str, Counter[str]]) -> Iterator[Finding]:
+    """Yield what is wrong with classes, from the numbers of usable images, by split and class."""
+    trained = counts["train"]
+    numbers = {name: trained[name] for name in class_names}
+    least, most = min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__)
+    if numbers[most] > _MAX_RATIO * numbers[least]:
+        sentence = f"{most} has {numbers[most]:,} training images, {least} only {numbers[least]:,}"
+        yield Finding(kind="imbalance", sentence=f"{sentence}; class weights or balanced sampling help")
+    for name, number in numbers.items():
+        if number < _MIN_IMAGES:
+            images = "1 usable training image" if number == 1 else f"{number} usable training images"
+            yield Finding(kind="small_class", sentence=f"{name}: {images}; from fewer than 10 little is learnt")
+    for split, found in counts.items():
+        if missing := [name for name in class_names if not found[name]]:
+            sentence = f"{split} has no image of {_listed(missing)}; nothing can be said of how well they are told"
+            yield Finding(kind="class_mismatch", sentence=sentence)
+
+
+def of_opening(problems: Sequence[str]) -> Iterator[Finding]:
+    """Yield what opening the data noted, each line under its kind."""
+    for line in problems:
+        kind: Kind = "left_out"
+        if line.endswith(EMPTY_CLASS):
+            kind = "empty_class"
+        elif line.endswith(NOT_TRAINED):
+            kind = "class_mismatch"
+        elif f": {IGNORED}" in line:
+            kind = "ignored"
+        yield Finding(kind=kind, sentence=line)
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > _MOST_LISTED:
+        names = [*names[:_MOST_LISTED], f"{len(names) - _MOST_LISTED:,} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
