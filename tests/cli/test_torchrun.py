@@ -50,6 +50,8 @@ def test_two_processes_carry_out_the_run_of_one_in_one_log(
         assert found["scores"]["num_images"] == expected["scores"]["num_images"] == 6
     [attempt] = run.lines("attempts.jsonl")
     assert attempt["num_processes"] == 2
+    assert "2 processes, cpu" in (run.folder / "report.html").read_text()
+    assert len(list((run.folder / "tensorboard").iterdir())) == 1
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,11 @@ def test_the_result_goes_to_standard_output_with_the_artefact_last(trained: Any,
     assert any("chosen on validation" in line for line in lines)
 
 
+def test_the_page_about_the_run_is_named_and_there(trained: Any, place: Path) -> None:
+    assert f"Report: {place / 'run' / 'report.html'}" in trained.err.splitlines()
+    assert "Whole: 2 epochs of 3 steps." in (place / "run" / "report.html").read_text()
+
+
 def test_options_reach_the_run(train: Cli, tmp_path: Path) -> None:
     options = ("--model", "resnext11_4x2d", "--form", "aggregated", "--seed", "7", "--precision", "fp64")
     shown = train(*options, "--set", "optimiser.learning_rate=0.02", "--set", "augmentation.flip=false")

@@ -140,7 +140,7 @@ def test_a_run_stopped_or_killed_again_and_again_ends_as_one_that_never_stopped(
 
 def test_the_copies_are_of_runs_killed_before_and_within_and_after_every_kind_of_write(crashes: list[Path]) -> None:
     written = {path.name.split(".")[1] for folder in crashes for path in folder.rglob("*.tmp")}
-    assert written == {"recipe", "best", "last", *(f"step-{step:09}" for step in range(1, 7))}
+    assert written == {"recipe", "best", "last", "report", *(f"step-{step:09}" for step in range(1, 7))}
     numbers = {len(list((folder / "checkpoints").glob("step-*"))) for folder in crashes}
     assert numbers == {0, 1, 2, 3}
 

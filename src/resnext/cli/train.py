@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from resnext.data.dataset import Data
     from resnext.spec.recipe import Recipe
-    from resnext.spec.resolve import Choice
     from resnext.training.record import Result
     from resnext.training.run import Run
 
@@ -98,8 +97,9 @@ def train(
 ) -> None:
     """Train a classifier on images.
 
-    Writes a run folder with the resolved recipe, a log, checkpoints, and the best and the last artefact. Ctrl-C and
-    SIGTERM keep what was learnt and end with status 130 and 143. Started by torchrun, many processes train one run.
+    Writes a run folder with the resolved recipe, a log, checkpoints, the best and the last artefact, and a report to
+    look at. Ctrl-C and SIGTERM keep what was learnt and end with status 130 and 143. Started by torchrun, many
+    processes train one run.
     """
     from resnext.training.checkpoint import Interval
     from resnext.training.journal import Conduct
@@ -125,7 +125,8 @@ def train(
             lambda: _opened(data, download=download, strict=strict, quarantine=quarantine)
         )
         resolved, choices = world.first(lambda: adapt(wanted, opened, machine))
-        _carry_out(Run(Task(data=opened, recipe=resolved, seed=seed), conduct, machine, world), choices)
+        task = Task(data=opened, recipe=resolved, seed=seed, choices=choices)
+        _carry_out(Run(task, conduct, machine, world))
 
 
 def _wanted(recipe: str, model: str | None, settings: list[str] | None) -> "Recipe":
@@ -145,16 +146,21 @@ def _opened(data: str, *, download: bool, strict: bool, quarantine: Path | None)
         return open_data(data, download=download, strict=strict, quarantine=quarantine)
 
 
-def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:
+def _carry_out(run: "Run") -> None:
     """Carry a run out in sight of the user; Ctrl-C and SIGTERM keep what was learnt."""
     from resnext.cli.console import messages, results
     from resnext.cli.interrupt import stop_request
     from resnext.cli.progress import follow
 
-    _print_start(messages(), run, choices)
+    _print_start(messages(), run)
     with stop_request(speaks=run.world.is_first) as stop:
         follow(run, stop, messages())
+        num_seen = len(run.problems)
         result = run.finish()
+    for problem in run.problems[num_seen:]:
+        messages().print(f"  {problem}")
+    if run.folder.report.exists():
+        messages().print(f"Report: {run.folder.report}")
     _print_result(results(), run.task.data, result)
     if stop.is_set() and not run.is_whole:
         done = f"{run.state.step:,} of {run.task.horizon.num_steps:,} steps"
@@ -162,11 +168,11 @@ def _carry_out(run: "Run", choices: "tuple[Choice, ...]") -> None:
         raise typer.Exit(stop.status)
 
 
-def _print_start(console: "Console", run: "Run", choices: tuple["Choice", ...]) -> None:
+def _print_start(console: "Console", run: "Run") -> None:
     from resnext.spec.complexity import complexity
     from resnext.spec.departures import rate_departure
 
-    data, recipe = run.task.data, run.task.recipe
+    data, recipe, choices = run.task.data, run.task.recipe, run.task.choices
     splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     console.print(f"{data.source}: {len(data.class_names)} classes, {splits}")
     for problem in data.problems[:_MOST_PROBLEMS]:

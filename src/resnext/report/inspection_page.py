@@ -1,6 +1,5 @@
 """The page of an inspection: what was found in a data set, with the pictures."""
 
-from base64 import b64encode
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -8,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from resnext.report.page import ACCENT, INK, render, svg
+from resnext.report.page import TRAIN, panel, render, svg
 
 MAX_FINDINGS = 12
 MAX_PICTURES = 6
@@ -62,7 +60,7 @@ def inspection_page(inspection: Mapping[str, Any], pictures: Mapping[str, bytes]
         sections=list(_sections(inspection["findings"], pictures)),
         largest_class=max(sum(one["splits"].values()) for one in inspection["classes"]),
         side_chart=_side_chart(inspection["sizes"]),
-        pictures={name: f"data:image/jpeg;base64,{b64encode(picture).decode()}" for name, picture in pictures.items()},
+        pictures=pictures,
         most_pictures=MAX_PICTURES,
     )
 
@@ -105,17 +103,13 @@ def _side_chart(sizes: Sequence[Mapping[str, int]]) -> Markup | None:
     is_wide = sides.max() > 4 * sides.min()
     cut = np.geomspace if is_wide else np.linspace
     edges = cut(sides.min(), sides.max() + 1, min(_MAX_BINS, int(np.ptp(sides)) + 1) + 1).tolist()
-    figure = Figure(figsize=(4.8, 2.3), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(sides, bins=edges, weights=[size["num_images"] for size in sizes], color=ACCENT, rwidth=0.9)
+    figure, axes = panel("Shorter sides")
+    axes.hist(sides, bins=edges, weights=[size["num_images"] for size in sizes], color=TRAIN, rwidth=0.9)
     if is_wide:
         axes.set_xscale("log")
         axes.set_xticks(ticks := [2**power for power in range(15) if sides.min() <= 2**power <= sides.max()])
         axes.set_xticklabels([str(tick) for tick in ticks])
         axes.minorticks_off()
-    axes.set_xlabel("shorter side, pixels", color=INK, fontsize=9)
-    axes.set_ylabel("images", color=INK, fontsize=9)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.set_xlabel("pixels")
+    axes.set_ylabel("images")
     return svg(figure)

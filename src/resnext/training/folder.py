@@ -87,6 +87,26 @@ class RunFolder:
         """Return the path of the artefact `best` or `last`."""
         return self.path / f"{name}{SUFFIX}"
 
+    @property
+    def event_log(self) -> Path:
+        """The path of the log of what was learnt."""
+        return self.path / _EVENTS
+
+    @property
+    def attempt_log(self) -> Path:
+        """The path of the log of starts."""
+        return self.path / _ATTEMPTS
+
+    @property
+    def report(self) -> Path:
+        """The path of the page about the run."""
+        return self.path / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The path of the folder of TensorBoard's events."""
+        return self.path / "tensorboard"
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe, under its digest."""
         write_atomically(self.path / "recipe.toml", f"# digest {recipe.digest()}\n{recipe.to_toml()}".encode())

@@ -190,7 +190,7 @@ class Journal:
         self._write(lambda: save_artefact(self.folder.artefact("best"), network, manifest))
 
     def close(self, state: TrainingState, test: Measurement | None, *, is_whole: bool) -> Result:
-        """Log how the run ended, and let others have the folder."""
+        """Log how the run ended."""
         memory = self.memory
         result = Result(
             artefact=self.folder.artefact("best" if memory.best else "last"),
@@ -202,7 +202,6 @@ class Journal:
             wall_seconds=self._seconds(),
         )
         self._write(lambda: self.folder.events("end", [{"is_whole": is_whole, **result.plain()}]))
-        self.folder.release()
         return result
 
     def _record_start(self, *, is_new: bool) -> None:

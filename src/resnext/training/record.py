@@ -62,6 +62,7 @@ def describe_start(task: Task) -> dict[str, Any]:
         "data_digest": task.data.digest,
         "num_images": {name: len(split.labels) for name, split in task.data.splits.items()},
         "problems": list(task.data.problems),
+        "choices": [asdict(choice) for choice in task.choices],
         "departures": [asdict(departure) for departure in departures(task.recipe)],
         "rate_departure": rate_departure(task.recipe),
     }

@@ -14,7 +14,7 @@ _MIN_TRAINING_IMAGES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be learnt: opened data, a resolved recipe and a seed.
+    """What is to be learnt: opened data, a resolved recipe and a seed; `choices` are what resolving the recipe chose.
 
     Raises `DataError` on too few images, `SpecError` on a recipe that is not resolved, `ValueError` on a negative seed.
     """
@@ -22,6 +22,7 @@ class Task:
     data: Data
     recipe: Recipe
     seed: int = 0
+    choices: tuple[Choice, ...] = ()
 
     def __post_init__(self) -> None:
         num_images = len(self.data.split("train").labels)
