@@ -65,10 +65,22 @@ def exact(many: Path, tiny: Path) -> Callable[..., Words]:
     return command
 
 
+MODERN = (
+    "image.train_size=12",
+    "augmentation.policy=trivial",
+    "augmentation.erasing=0.5",
+    "mixing.mixup=0.2",
+    "mixing.cutmix=1.0",
+    "class_weights={red = 2.0, blue = 0.5}",
+    "sampling=balanced",
+)
+
+
+@pytest.mark.parametrize("settings", [(), MODERN])
 def test_two_processes_of_32_images_learn_as_one_of_64(
-    cli: Cli, start_ranks: Cli, exact: Any, kept: Any, relative_error: Any, tmp_path: Path
+    cli: Cli, start_ranks: Cli, exact: Any, kept: Any, relative_error: Any, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
-    command = (*exact("epochs=17", "average_decay=0.9"), "--precision", "fp64")
+    command = (*exact("epochs=17", "average_decay=0.9", *settings), "--precision", "fp64")
     one, two = kept(tmp_path / "one"), kept(tmp_path / "two")
     ranks = start_ranks(2, *command, "--out", two.folder)
     assert cli(*command, "--out", one.folder).status == 0

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,51 @@ def test_options_reach_the_run(train: Cli, tmp_path: Path) -> None:
     assert (network.form, manifest.architecture.name, manifest.provenance.seed) == ("grouped", "resnext11_4x2d", 7)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "image.train_size=12",
+        "augmentation.policy=trivial",
+        "augmentation.erasing=0.25",
+        "mixing.mixup=0.2",
+        "mixing.cutmix=1.0",
+        "class_weights={red = 2.0}",
+        "sampling=balanced",
+        "schedule.warmup_epochs=0.5",
+        "average_decay=0.9",
+    ],
+)
+def test_whatever_modern_does_can_be_had_alone(train: Cli, tmp_path: Path, setting: str) -> None:
+    shown = train("--set", setting)
+    assert shown.status == 0, shown.err
+    key, _, value = setting.partition("=")
+    found: Any = recipe_of(tmp_path / "run").model_dump()
+    for part in key.split("."):
+        found = found[part]
+    assert str(found) in (value, "{'red': 2.0}")
+
+
+def test_whatever_modern_chooses_can_be_chosen_alone(train: Cli, tmp_path: Path) -> None:
+    of_images = ("image.train_size", "augmentation.policy", "augmentation.erasing", "mixing.mixup", "mixing.cutmix")
+    fields = (*of_images, "class_weights", "schedule.warmup_epochs", "average_decay")
+    shown = train(*(word for field in fields for word in ("--set", f"{field}=auto")))
+    assert shown.status == 0, shown.err
+    for field in fields:
+        [line] = [line for line in shown.err.splitlines() if line.strip().startswith(f"{field} = ")]
+        assert len(line.partition(": ")[2].split()) > 2
+    assert recipe_of(tmp_path / "run").class_weights == {"blue": 1.0, "green": 1.0, "red": 1.0}
+
+
+def test_the_weights_of_many_classes_are_shown_in_a_line(cli: Cli, tmp_path: Path) -> None:
+    options = ("--model", "resnext11_2x2d", "--set", "architecture.base_channels=4", "--set", "epochs=1")
+    shown = cli("train", "digits", "--set", "class_weights=auto", *options, "--out", tmp_path / "run", "--threads", "0")
+    assert shown.status == 0, shown.err
+    [line] = [line for line in shown.err.splitlines() if "class_weights" in line]
+    assert re.fullmatch(
+        r"  class_weights = 10 values from \d 0\.9\d+ to \d 1\.0\d+: every class counts alike in all", line
+    )
+
+
 def test_the_quick_recipe_chooses_and_says_everything(cli: Cli, photos: Path, tmp_path: Path) -> None:
     small = ("--set", "epochs=1", "--set", "architecture.base_channels=4", "--model", "resnext11_2x2d")
     shown = cli("train", photos, *small, "--out", tmp_path / "run", "--threads", "0")
@@ -123,6 +169,13 @@ def test_without_a_place_a_new_folder_under_runs_is_taken(
         (("--device", "abacus"), ("device = 'abacus'", "'cpu'")),
         (("--recipe", "slow"), ("slow", "quick")),
         (("--recipe", "none.toml"), ("none.toml",)),
+        (("--set", "image.train_size=24"), ("train_size = 24", "at most size = 16", "'same'")),
+        (("--set", "augmentation.policy=rand"), ("policy = 'rand'", "'trivial'")),
+        (("--set", "augmentation.erasing=2"), ("erasing = 2", "less than or equal to 1")),
+        (("--set", "mixing.mixup=-1"), ("mixup = -1", "greater than or equal to 0")),
+        (("--set", "class_weights={Red = 2}"), ("no class 'Red'", "did you mean 'red'")),
+        (("--set", "class_weights={red = 0}"), ("class_weights = 0", "greater than 0")),
+        (("--set", "sampling=fair"), ("sampling = 'fair'", "'balanced'")),
         (("--checkpoint-every", "often"), ("'often'", "10min")),
         (("--checkpoint-every", "0"), ("'0'", "a number of steps")),
         (("--set", "batch_norm_images=8", "--micro-batch", "12"), ("12", "a multiple of batch_norm_images = 8")),

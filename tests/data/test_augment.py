@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 
 from resnext.data.augment import Variant, augmenter, random_pixels_crop, random_resized_crop, random_shift
 from resnext.data.colour import random_colours
+from resnext.data.erasing import random_erasing
+from resnext.data.policy import Canvas, trivial_augment
 from resnext.imaging.transform import central_crop
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation
@@ -203,22 +205,31 @@ def test_what_is_not_varied_draws_nothing() -> None:
     before = rng.bit_generator.state
     variant = augmenter(Augmentation(crop="none", flip=False), PREPROCESSING)(noise(9, 7), rng)
     assert rng.bit_generator.state == before
-    assert (variant.colour, variant.shift) == (None, None)
+    assert (variant.colour, variant.shift, variant.erased) == (None, None, None)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_changes_are_drawn_in_the_order_that_is_documented(seed: int) -> None:
     image, rng = noise(8, 8), np.random.default_rng(seed)
     augmentation = Augmentation(
-        crop="shift", max_rotation_degrees=15, contrast=0.4, saturation=0.3, lighting=0.1, flip=True
+        crop="shift",
+        max_rotation_degrees=15,
+        policy="trivial",
+        contrast=0.4,
+        saturation=0.3,
+        lighting=0.1,
+        flip=True,
+        erasing=0.5,
     )
     turned = image.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
-    colour = random_colours(augmentation, turned, rng)
-    expected = ImageOps.mirror(turned) if rng.random() < 0.5 else turned
+    changed = trivial_augment(turned, Canvas.of(PREPROCESSING), rng)
+    colour = random_colours(augmentation, changed, rng)
+    expected = ImageOps.mirror(changed) if rng.random() < 0.5 else changed
     variant = augmenter(augmentation, PREPROCESSING)(image, np.random.default_rng(seed))
     assert variant.image.tobytes() == expected.tobytes()
     assert colour is not None and variant.colour is not None and np.array_equal(variant.colour, colour)
     assert variant.shift == random_shift(4, rng)
+    assert variant.erased == random_erasing(0.5, 8, rng)
 
 
 @pytest.mark.parametrize("crop", ["none", "shift"])

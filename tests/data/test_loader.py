@@ -1,7 +1,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,11 +12,12 @@ from PIL import Image
 
 from resnext.data.augment import augmenter
 from resnext.data.loader import Batch, Feed, Loading, UnreadableError, evaluation_batches
+from resnext.data.mixing import Mix, mixer
 from resnext.data.sampler import Sampler
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import central_crop
 from resnext.spec.preprocessing import Preprocessing
-from resnext.spec.recipe import Augmentation
+from resnext.spec.recipe import Augmentation, Mixing
 
 PREPROCESSING = Preprocessing(image_size=6, resize_size=6)
 AUGMENT = augmenter(Augmentation(crop="random_resized", flip=True), PREPROCESSING)
@@ -170,6 +171,30 @@ def test_a_bad_training_image_is_named_and_its_place_taken_so_that_batches_are_f
     assert [name for batch in batches for name in batch.names if of == 1] == [
         name for names in alone for name in names if of == 1
     ]
+
+
+@pytest.mark.parametrize(("num_threads", "of"), [(3, 1), (0, 2)])
+def test_a_batch_is_mixed_alike_on_any_number_of_threads_and_processes(num_threads: int, of: int) -> None:
+    def mixes(**layout: int) -> list[Mix | None]:
+        mixing = replace(feed(Noise(20), batch_size=4, **layout), draw_mix=mixer(Mixing(mixup=0.3, cutmix=1.0), 6))
+        return [batch.mix for batch in mixing.batches(2)]
+
+    expected = mixes()
+    assert len(set(expected)) == len(expected) == 5
+    for rank in range(of):
+        assert mixes(num_threads=num_threads, rank=rank, of=of) == expected
+
+
+def test_a_batch_goes_on_being_mixed_from_any_step_as_in_the_whole_epoch() -> None:
+    mixing = replace(feed(Noise(20), batch_size=4), draw_mix=mixer(Mixing(cutmix=1.0), 6))
+    assert [batch.mix for batch in mixing.batches(1, 3)] == [batch.mix for batch in mixing.batches(1)][3:]
+
+
+def test_what_is_erased_goes_with_its_image() -> None:
+    erasing = augmenter(Augmentation(crop="none", flip=False, erasing=0.5), PREPROCESSING)
+    [batch] = replace(feed(Noise(12), batch_size=12), augment=erasing).batches(1)
+    assert batch.erased is not None and batch.erased.shape == (12, 4)
+    assert 0 < int(batch.erased.any(dim=1).sum()) < 12
 
 
 def test_data_that_is_gone_is_one_sentence_after_32_images() -> None:

@@ -29,6 +29,7 @@ class Drawn:
     pixels: Tensor
     colour: Tensor | None = None
     shift: Tensor | None = None
+    erased: Tensor | None = None
 
 
 def images(num_images: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -182,3 +183,19 @@ def test_imagenet_is_cropped_jittered_lit_normalised_and_flipped(seed: int) -> N
 
     actual = network_input(batch_of(variant), preprocessing, torch.float64)[0].permute(1, 2, 0).numpy()
     assert np.abs(actual - expected).max() < 1e-5
+
+
+@given(seed=st.integers(0, 999), size=st.integers(2, 9), is_shifted=st.booleans())
+def test_a_rectangle_is_made_the_mean_colour_and_the_rest_is_left_bit_for_bit(
+    seed: int, size: int, is_shifted: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    shift = torch.from_numpy(rng.integers(-3, 4, (4, 2))) if is_shifted else None
+    boxes = [(*rng.integers(0, size, 2), *rng.integers(0, size + 1, 2)) for _ in range(3)] + [(0, 0, 0, 0)]
+    pixels = images(4, size, size, seed)
+    whole = network_input(Drawn(pixels, shift=shift), PREPROCESSING)
+    actual = network_input(Drawn(pixels, shift=shift, erased=torch.tensor(boxes)), PREPROCESSING)
+    for values, (left, top, width, height) in zip(whole, boxes, strict=True):
+        values[:, top : top + height, left : left + width] = 0
+    assert torch.equal(actual, whole)
+    assert actual.is_contiguous(memory_format=torch.channels_last)

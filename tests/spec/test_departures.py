@@ -86,6 +86,26 @@ def test_fields_without_a_meaning_are_not_compared() -> None:
     assert fields(departures(cropped)) == ["augmentation.crop"]
 
 
+def test_a_training_size_that_is_the_tests_is_no_departure() -> None:
+    assert departures(imagenet(image={"train_size": 224})) == ()
+    assert departures(imagenet(image={"train_size": 176})) == (Departure("image.train_size", "same", 176),)
+
+
+def test_mixing_policies_and_balance_are_departures() -> None:
+    changes = {
+        "mixing": {"mixup": 0.2},
+        "augmentation": {"policy": "trivial"},
+        "sampling": "balanced",
+        "class_weights": {"cat": 2.0},
+    }
+    assert set(fields(departures(imagenet(**changes)))) == {
+        "mixing.mixup",
+        "augmentation.policy",
+        "sampling",
+        "class_weights",
+    }
+
+
 def test_colours_are_compared_with_a_paper_recipe_resolved_for_the_same_data() -> None:
     ours = cifar(image={"mean": (0.485, 0.456, 0.406)})
     assert departures(ours) == ()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resnext.data.loader import Batch
+from resnext.data.mixing import Mix
 from resnext.model.ghost_norm import ghost_norms
 from resnext.spec.recipe import Recipe
 from resnext.training.learner import Learner, NonFiniteLossError
@@ -18,7 +19,7 @@ GROUP, BATCH, RATE = 8, 64, 0.05
 CPU = torch.device("cpu")
 
 
-def batch_of(number: int, seed: int = 0) -> Batch:
+def batch_of(number: int, seed: int = 0, mix: Mix | None = None) -> Batch:
     """Return images each brighter in the colour of its class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(number) % 3
@@ -26,7 +27,7 @@ def batch_of(number: int, seed: int = 0) -> Batch:
     pixels[torch.arange(number), labels] += 60
     names = tuple(f"image{seed}-{i}" for i in range(number))
     colour = torch.eye(3, 4).expand(number, 3, 4) + 0.1 * torch.randn(number, 3, 4, generator=generator)
-    return Batch(pixels=pixels, labels=labels, names=names, colour=colour)
+    return Batch(pixels=pixels, labels=labels, names=names, colour=colour, mix=mix)
 
 
 @pytest.fixture
@@ -82,6 +83,34 @@ def test_micro_batches_of_whole_groups_learn_what_the_whole_batch_learns(
     assert take(parted, 5) == pytest.approx(losses, rel=1e-12)
     assert worst(parted, whole, relative_error) < 1e-12
     assert parted.micro_batch_size == size
+
+
+MIXES = [Mix(0.7), Mix(0.2), Mix(0.75, (4, 0, 8, 8))]
+
+
+@pytest.mark.parametrize("size", [8, 24, 32])
+def test_mixed_and_weighed_images_are_learnt_alike_in_parts(
+    learner: Callable[..., Learner], relative_error: Callable[[Tensor, Tensor], float], size: int
+) -> None:
+    weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    whole, parted = learner(class_weights=weights), learner(class_weights=weights, micro_batch_size=size)
+    for seed, mix in enumerate(MIXES):
+        losses = [one.step(batch_of(BATCH, seed, mix), RATE).loss for one in (whole, parted)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-12)
+    assert worst(parted, whole, relative_error) < 1e-12
+
+
+def test_a_mix_of_which_an_image_is_the_whole_changes_nothing(learner: Callable[..., Learner]) -> None:
+    mixed, plain = learner(), learner()
+    losses = [mixed.step(batch_of(BATCH, 0, Mix(1.0)), RATE).loss, plain.step(batch_of(BATCH, 0), RATE).loss]
+    assert losses[0] == losses[1]
+    assert is_equal(mixed, plain)
+
+
+def test_equal_weights_of_classes_scale_the_loss(learner: Callable[..., Learner]) -> None:
+    double, plain = learner(class_weights=torch.full((3,), 2.0, dtype=torch.float64)), learner()
+    batch = batch_of(BATCH, 0, Mix(0.6))
+    assert double.step(batch, RATE).loss == pytest.approx(2 * plain.step(batch, RATE).loss, rel=1e-12)
 
 
 def test_groups_learn_something_else_than_the_whole_batch(
@@ -176,6 +205,16 @@ def test_mixed_precision_on_the_cpu_learns_and_keeps_weights_single(
     assert {tensor.dtype for tensor in kept.values() if tensor.is_floating_point()} == {torch.float32}
     assert all(tensor.isfinite().all() for tensor in kept.values())
     assert (mixed.state.scaler is not None) == (precision == "fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_mixed_images_and_weighed_classes_are_learnt_in_mixed_precision(
+    learner: Callable[..., Learner], precision: str
+) -> None:
+    mixed, single = (learner(precision=p, class_weights=torch.tensor([0.5, 1.0, 2.0])) for p in (precision, "fp32"))
+    for mix in MIXES:
+        losses = [one.step(batch_of(BATCH, 0, mix), RATE).loss for one in (mixed, single)]
+        assert losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])

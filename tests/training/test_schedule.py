@@ -36,7 +36,7 @@ def test_the_rate_is_positive_and_never_above_its_peak(schedule: Schedule, peak:
 
 @given(schedule=schedules(), peak=PEAKS, horizon=HORIZONS)
 def test_warm_up_rises_with_every_step_and_ends_at_the_peak(schedule: Schedule, peak: float, horizon: Horizon) -> None:
-    num_warmup_steps = round(schedule.warmup_epochs * horizon.steps_per_epoch)
+    num_warmup_steps = round(float(schedule.warmup_epochs) * horizon.steps_per_epoch)
     rising = [learning_rate(schedule, peak, horizon, step) for step in range(1, num_warmup_steps + 1)]
     assert all(before < after for before, after in pairwise(rising))
     assert rising[-1:] == [peak][: len(rising)]
@@ -44,7 +44,7 @@ def test_warm_up_rises_with_every_step_and_ends_at_the_peak(schedule: Schedule, 
 
 @given(schedule=schedules(), peak=PEAKS, horizon=HORIZONS)
 def test_the_rate_never_rises_after_warm_up(schedule: Schedule, peak: float, horizon: Horizon) -> None:
-    num_warmup_steps = round(schedule.warmup_epochs * horizon.steps_per_epoch)
+    num_warmup_steps = round(float(schedule.warmup_epochs) * horizon.steps_per_epoch)
     falling = rates(schedule, peak, horizon)[num_warmup_steps:]
     assert all(before >= after for before, after in pairwise(falling))
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from resnext.training.record import Result
     from resnext.training.run import Run
 
-_MOST_PROBLEMS = 20
+_MOST_PROBLEMS, _MOST_SHOWN = 20, 8
 
 
 class Form(StrEnum):
@@ -202,6 +202,9 @@ def _place(run: "Run") -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict) and len(value) > _MOST_SHOWN:
+        least, most = min(value, key=value.__getitem__), max(value, key=value.__getitem__)
+        return f"{len(value)} values from {least} {value[least]} to {most} {value[most]}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)

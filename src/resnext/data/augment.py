@@ -1,7 +1,8 @@
 """Random changes of training images, each a pure function of an image and a random generator (section 4).
 
 What moves or resamples pixels is done here, on bytes. What must come after them, the change of colours that is not
-clamped and the shift of the normalised image, is drawn here and carried out on the device by `network_input`.
+clamped, the shift of the normalised image and what is erased of it, is drawn here and carried out on the device by
+`network_input`.
 """
 
 import math
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from resnext.data.colour import random_colours
+from resnext.data.erasing import Box, random_erasing
+from resnext.data.policy import Canvas, trivial_augment
 from resnext.imaging.transform import RESAMPLING, central_crop
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation, chosen
@@ -26,12 +29,14 @@ class Variant:
     """A random variant of a training image: bytes of the network's input size, and what is to be done to them then.
 
     `colour` (3, 4) maps (red, green, blue, 1) in [0, 1] to RGB; `shift` is the left and the top, in pixels, of the
-    window that is cut from the normalised image, see `network_input`. None where the recipe has no such change.
+    window that is cut from the normalised image, and `erased` the left, top, width and height of what is then erased,
+    see `network_input`. None where the recipe has no such change.
     """
 
     image: Image.Image
     colour: NDArray[np.float32] | None = None
     shift: tuple[int, int] | None = None
+    erased: Box | None = None
 
 
 Augment = Callable[[Image.Image, np.random.Generator], Variant]
@@ -40,16 +45,18 @@ Augment = Callable[[Image.Image, np.random.Generator], Variant]
 def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augment:
     """Return the function that turns a training image into a random variant of the network's input size.
 
-    It draws, in order: the crop, the rotation, the colours (see `random_colours`), the flip, the shift; what the
-    recipe does not vary draws nothing.
+    It draws, in order: the crop, the rotation, the policy's change, the colours (see `random_colours`), the flip, the
+    shift, what is erased; what the recipe does not vary draws nothing.
     """
     crop = chosen(augmentation.crop, "augmentation.crop")
     min_area = chosen(augmentation.min_area, "augmentation.min_area")
     max_rotation = chosen(augmentation.max_rotation_degrees, "augmentation.max_rotation_degrees")
     flips = chosen(augmentation.flip, "augmentation.flip")
+    policy = chosen(augmentation.policy, "augmentation.policy")
+    erasing = chosen(augmentation.erasing, "augmentation.erasing")
     max_shift = augmentation.max_shift if crop == "shift" else 0
     whole_pixels = augmentation.aspect == "uniform_swapped"
-    resampling = RESAMPLING[preprocessing.interpolation]
+    canvas, size = Canvas.of(preprocessing), preprocessing.image_size
 
     def augment(image: Image.Image, rng: np.random.Generator) -> Variant:
         if crop == "random_resized":
@@ -58,11 +65,14 @@ def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augme
         else:
             image = central_crop(image, preprocessing)
         if max_rotation:
-            image = image.rotate(rng.uniform(-max_rotation, max_rotation), resampling)
+            image = image.rotate(rng.uniform(-max_rotation, max_rotation), canvas.resampling)
+        if policy == "trivial":
+            image = trivial_augment(image, canvas, rng)
         colour = random_colours(augmentation, image, rng)
         if flips and rng.random() < 0.5:
             image = ImageOps.mirror(image)
-        return Variant(image, colour, random_shift(max_shift, rng) if max_shift else None)
+        shift = random_shift(max_shift, rng) if max_shift else None
+        return Variant(image, colour, shift, random_erasing(erasing, size, rng) if erasing else None)
 
     return augment
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from resnext.data.augment import Augment, Variant
 from resnext.data.dataset import Dataset
+from resnext.data.mixing import DrawMix, Mix
 from resnext.data.sampler import Indices, Sampler
 from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError
@@ -33,8 +34,9 @@ class UnreadableError(OSError):
 class Batch:
     """Images as bytes (batch, 3, height, width), their labels (batch,) and names, and what could not be read.
 
-    `colour` (batch, 3, 4) and `shift` (batch, 2) are changes still to be made of the pixels as numbers, see
-    `network_input`; None where there are none. `left_out` says of every unreadable image its name and the reason.
+    `colour` (batch, 3, 4), `shift` (batch, 2) and `erased` (batch, 4) are changes still to be made of the pixels as
+    numbers, see `network_input`, and `mix` of images in pairs after them; None where there are none. `left_out` says of
+    every unreadable image its name and the reason.
     """
 
     pixels: Tensor
@@ -42,6 +44,8 @@ class Batch:
     names: tuple[str, ...]
     colour: Tensor | None = None
     shift: Tensor | None = None
+    erased: Tensor | None = None
+    mix: Mix | None = None
     left_out: tuple[str, ...] = ()
 
 
@@ -107,12 +111,13 @@ class Feed:
     """A training set, shuffled and augmented anew each epoch; every process has its own feed of the same epoch.
 
     The place of an image that cannot be read is taken by the next readable one in the epoch's order, so that batches,
-    and groups of batch norm within them, are always full.
+    and groups of batch norm within them, are always full. `draw_mix` draws how a batch is mixed, if it is.
     """
 
     dataset: Dataset
     augment: Augment
     sampler: Sampler
+    draw_mix: DrawMix | None = None
     num_threads: int = 1
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -137,6 +142,8 @@ class Feed:
             names=tuple(self.dataset.name(index) for index in indices),
             colour=_stacked([variant.colour for variant in variants]),
             shift=_stacked([variant.shift for variant in variants]),
+            erased=_stacked([variant.erased for variant in variants]),
+            mix=None if self.draw_mix is None else self.draw_mix(self.sampler.batch_generator(epoch, step)),
             left_out=tuple(left_out),
         )
 
@@ -149,7 +156,7 @@ class Feed:
             except ImageError as error:
                 left_out.append(_unreadable(self.dataset, index, error))
                 continue
-            return index, self.augment(image, self.sampler.generator(epoch, index))
+            return index, self.augment(image, self.sampler.generator(epoch, index, place))
         raise UnreadableError(
             f"{_MOST_UNREADABLE_IN_A_ROW} training images in a row could not be read, the last: {left_out[-1]};"
             " see whether the data is still where it was"

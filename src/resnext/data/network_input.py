@@ -1,7 +1,7 @@
-"""From a batch of bytes to the network's input, on the device: colours, normalisation, shift (sections 4 and 5.3).
+"""From a batch of bytes to the network's input, on the device: colours, normalisation, shift, erasing.
 
-The authors jitter colours of numbers that are never clamped, and pad with zeros after normalisation, with the mean
-colour, that is. Bytes could hold neither, so what `augment` draws is carried out here.
+The authors jitter colours of numbers that are never clamped (section 4), and pad with zeros after normalisation, with
+the mean colour, that is (section 5.3). Bytes could hold neither, so what `augment` draws is carried out here.
 """
 
 from typing import Protocol
@@ -17,7 +17,8 @@ class Varied(Protocol):
     """Images as bytes, (batch, 3, height, width), and the changes drawn for them, each None where there are none.
 
     `colour` (batch, 3, 4) maps (red, green, blue, 1) in [0, 1] to RGB; `shift` (batch, 2) holds the left and the top of
-    the window to cut from each image.
+    the window to cut from each image; `erased` (batch, 4) the left, top, width and height of what is then made the mean
+    colour, empty where nothing is.
     """
 
     @property
@@ -29,9 +30,12 @@ class Varied(Protocol):
     @property
     def shift(self) -> Tensor | None: ...  # noqa: D102
 
+    @property
+    def erased(self) -> Tensor | None: ...  # noqa: D102
+
 
 def network_input(batch: Varied, preprocessing: Preprocessing, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the input, (batch, 3, height, width), on the device of the pixels: recoloured, normalised, shifted.
+    """Return the input, (batch, 3, height, width), on the device of the pixels, normalised and with all changes made.
 
     Without changes it is what `normalise` gives, bit for bit. An image's input depends on no other of the batch.
     """
@@ -41,7 +45,9 @@ def network_input(batch: Varied, preprocessing: Preprocessing, dtype: torch.dtyp
     else:
         colour = batch.colour.to(device, non_blocking=True)
         values = _recoloured(batch.pixels.to(dtype).div_(255), _then_normalised(colour.to(dtype), preprocessing))
-    return values if batch.shift is None else _shifted(values, batch.shift.to(device, non_blocking=True))
+    if batch.shift is not None:
+        values = _shifted(values, batch.shift.to(device, non_blocking=True))
+    return values if batch.erased is None else _erased(values, batch.erased.to(device, non_blocking=True))
 
 
 def _then_normalised(colour: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -72,5 +78,15 @@ def _shifted(values: Tensor, shift: Tensor) -> Tensor:
     return windows.masked_fill_(~is_inside[..., None], 0).permute(0, 3, 1, 2)
 
 
-def _within(places: Tensor, length: int) -> Tensor:
+def _erased(values: Tensor, boxes: Tensor) -> Tensor:
+    """Make a rectangle of every image zero, the mean colour, in place."""
+    height, width = values.shape[2:]
+    left, top, box_width, box_height = boxes[:, :, None].unbind(1)
+    rows = torch.arange(height, device=values.device) - top
+    columns = torch.arange(width, device=values.device) - left
+    is_erased = _within(rows, box_height)[:, :, None] & _within(columns, box_width)[:, None, :]
+    return values.masked_fill_(is_erased[:, None], 0)
+
+
+def _within(places: Tensor, length: int | Tensor) -> Tensor:
     return (places >= 0) & (places < length)

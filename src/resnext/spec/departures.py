@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resnext.spec.recipe import AUTO, Recipe, chosen, read_recipe
+from resnext.spec.recipe import AUTO, SAME, Recipe, chosen, read_recipe
 from resnext.spec.value import SpecError
 
 PAPER_RECIPES = {"imagenet": "paper-imagenet", "cifar": "paper-cifar"}
@@ -81,6 +81,8 @@ def _fields(recipe: Recipe) -> dict[str, Any]:
     fields = recipe.model_dump(exclude={"name", "model", "architecture", "class_weights"})
     fields["batch_norm_images"] = recipe.batch_norm_images or recipe.batch_size
     fields["architecture"] = recipe.network().model_dump(exclude=_ANY_NETWORK)
+    if fields["image"]["train_size"] == recipe.image.size:
+        fields["image"] = {**fields["image"], "train_size": SAME}
     flat = {
         f"{name}.{leaf}" if leaf else name: value
         for name, content in fields.items()

@@ -71,6 +71,12 @@ class ImageRecipe(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _training_images_are_no_larger(self) -> Self:
+        if isinstance(self.size, int) and isinstance(self.train_size, int) and self.train_size > self.size:
+            raise SpecError(f"train_size = {self.train_size}: at most size = {self.size}, or 'same'")
+        return self
+
 
 class Augmentation(Spec):
     """How training images are varied: cropped, turned, recoloured, flipped, shifted, erased.
@@ -93,9 +99,9 @@ class Augmentation(Spec):
     contrast: Strength = 0.0
     saturation: Strength = 0.0
     lighting: NonNegative = 0.0
-    policy: Literal["none", "trivial"] = "none"
+    policy: Literal["none", "trivial"] | Auto = "none"
     flip: bool | Auto = AUTO
-    erasing: Strength = 0.0
+    erasing: Strength | Auto = 0.0
 
 
 class Mixing(Spec):
@@ -105,8 +111,8 @@ class Mixing(Spec):
     rectangle of one into the other (arXiv 1905.04899). With both, each batch is mixed in one of the ways, by a coin.
     """
 
-    mixup: NonNegative = 0.0
-    cutmix: NonNegative = 0.0
+    mixup: NonNegative | Auto = 0.0
+    cutmix: NonNegative | Auto = 0.0
 
 
 class Optimiser(Spec):
@@ -130,7 +136,7 @@ class Schedule(Spec):
     """
 
     kind: Literal["cosine", "step"] = "cosine"
-    warmup_epochs: NonNegative = 0.0
+    warmup_epochs: NonNegative | Auto = 0.0
     milestones: tuple[Count, ...] = ()
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
@@ -164,7 +170,7 @@ class Recipe(Spec):
     epochs: Count | Auto = AUTO
     batch_size: BatchSize | Auto = AUTO
     batch_norm_images: BatchSize | None = None
-    average_decay: Fraction | None = None
+    average_decay: Fraction | Auto | None = None
     label_smoothing: Fraction = 0.0
     class_weights: dict[str, Annotated[float, Field(gt=0)]] | Auto | None = None
     sampling: Literal["shuffled", "balanced"] = "shuffled"

@@ -1,11 +1,12 @@
 """How a recipe that says "auto" adapts to the data and the machine: from counts alone, never from a clock."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from resnext.spec.balance import balancing_weights, check_class_names
 from resnext.spec.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Colour
-from resnext.spec.recipe import AUTO, Recipe
+from resnext.spec.recipe import AUTO, SAME, Recipe, chosen
 from resnext.spec.value import SpecError
 
 MAX_IMAGE_SIZE = 224
@@ -21,12 +22,25 @@ _REFERENCE_IMAGES, _EPOCHS_EXPONENT = 1_500, 0.28
 _SMALL_EPOCHS, _LARGE_EPOCHS = 22, 55
 _MIN_STEPS_PER_EPOCH = 20
 
+_TRAIN_SIZE_FRACTION, _TRAIN_SIZE_STEP, _MIN_TRAIN_SIZE = 0.8, 16, 32
+_WARMUP_FRACTION, _MAX_WARMUP_EPOCHS = 0.1, 5
+_AVERAGE_FRACTION, _MAX_AVERAGE_DECAY = 0.04, 0.9999
+
+# How strong what makes images hard to tell is in runs that are long enough to learn from it, and in shorter ones.
+_STRENGTHS = {
+    "augmentation.policy": (15, "trivial", "none"),
+    "augmentation.erasing": (30, 0.1, 0.0),
+    "mixing.mixup": (30, 0.2, 0.0),
+    "mixing.cutmix": (60, 1.0, 0.0),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a recipe adapts to: counts of the training split, and the median shorter side of its images in pixels.
 
     `colour_mean` and `colour_std`, of RGB in [0, 1], are what the source declares of its images, if anything.
+    `class_counts` has the number of images of every class by its name; it is empty where they are not counted.
     """
 
     num_images: int
@@ -37,6 +51,7 @@ class Facts:
     has_gpu: bool
     colour_mean: Colour | None = None
     colour_std: Colour | None = None
+    class_counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,8 @@ class Choice:
 def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
     """Replace every "auto" of a recipe, give the network the data's classes, and say what was chosen and why.
 
-    Raises `SpecError` where the recipe wants other classes than the data has, or other channels than RGB.
+    Raises `SpecError` where the recipe wants other classes than the data has, or weighs others, or wants other channels
+    than RGB.
     """
     choices: list[Choice] = []
     for choose in _CHOOSERS:
@@ -60,6 +76,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, tuple[Choice, ...]]:
             choices.append(choice)
     network = {**recipe.architecture, "num_classes": facts.num_classes}
     _check_network(recipe.architecture, facts)
+    if facts.class_counts:
+        check_class_names(chosen(recipe.class_weights, "class_weights"), facts.class_counts)
     return recipe.replace(architecture=network), tuple(choices)
 
 
@@ -95,15 +113,27 @@ def _image_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         yield Choice("image.size", min(largest, side // 32 * 32), why)
 
 
+def _train_size(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.image.train_size != AUTO:
+        return
+    if _is_small(recipe):
+        yield Choice("image.train_size", SAME, "small images lose too much where they are made smaller")
+        return
+    size = chosen(recipe.image.size, "image.size")
+    wanted = round(_TRAIN_SIZE_FRACTION * size / _TRAIN_SIZE_STEP) * _TRAIN_SIZE_STEP
+    why = f"smaller than the {size} of the test, as random crops show objects larger, and quicker"
+    yield Choice("image.train_size", max(_MIN_TRAIN_SIZE, wanted), why)
+
+
 def _colours(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     figures = (
         ("image.mean", recipe.image.mean, facts.colour_mean, IMAGENET_MEAN),
         ("image.std", recipe.image.std, facts.colour_std, IMAGENET_STD),
     )
-    for field, wanted, declared, imagenet in figures:
+    for name, wanted, declared, imagenet in figures:
         if wanted == AUTO:
             why = "ImageNet's, as the data declares none of its own" if declared is None else "declared by the data"
-            yield Choice(field, imagenet if declared is None else declared, why)
+            yield Choice(name, imagenet if declared is None else declared, why)
 
 
 def _model(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
@@ -155,7 +185,8 @@ def _epochs(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
 def _crop(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.augmentation.crop != AUTO:
         return
-    if facts.shorter_side == recipe.image.size:
+    train_size = recipe.image.size if recipe.image.train_size == SAME else recipe.image.train_size
+    if facts.shorter_side == train_size:
         yield Choice("augmentation.crop", "shift", "the images already have the network's size")
     else:
         yield Choice("augmentation.crop", "random_resized", "the images are resized in any case")
@@ -188,8 +219,47 @@ def _flip(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
         yield Choice("augmentation.flip", True, "assumed: a mirrored photograph keeps its class; else set false")
 
 
+def _strengths(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    epochs = chosen(recipe.epochs, "epochs")
+    fields = recipe.model_dump()
+    for name, (num_epochs, strong, weak) in _STRENGTHS.items():
+        table, _, leaf = name.partition(".")
+        if fields[table][leaf] != AUTO:
+            continue
+        if epochs >= num_epochs:
+            yield Choice(name, strong, f"from {num_epochs} epochs on there is time to learn from it")
+        else:
+            yield Choice(name, weak, f"{strong} would need {num_epochs} epochs or more to be of use")
+
+
+def _warmup(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.schedule.warmup_epochs != AUTO:
+        return
+    epochs = chosen(recipe.epochs, "epochs")
+    warmup = min(_MAX_WARMUP_EPOCHS, round(_WARMUP_FRACTION * epochs, 1))
+    yield Choice("schedule.warmup_epochs", warmup, f"a tenth of the run, at most {_MAX_WARMUP_EPOCHS} epochs")
+
+
+def _average(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.average_decay != AUTO:
+        return
+    epochs, batch_size = chosen(recipe.epochs, "epochs"), chosen(recipe.batch_size, "batch_size")
+    num_steps = epochs * max(1, facts.num_images // batch_size)
+    decay = min(_MAX_AVERAGE_DECAY, max(0.0, round(1 - 1 / (_AVERAGE_FRACTION * num_steps), 4)))
+    yield Choice("average_decay", decay, f"over about {_AVERAGE_FRACTION:.0%} of {num_steps:,} steps")
+
+
+def _class_weights(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.class_weights != AUTO:
+        return
+    if not facts.class_counts:
+        raise SpecError("class_weights = 'auto': the images of each class are not counted here; give weights by name")
+    yield Choice("class_weights", balancing_weights(facts.class_counts), "every class counts alike in all")
+
+
 _CHOOSERS: tuple[Callable[[Recipe, Facts], Iterator[Choice]], ...] = (
     _image_size,
+    _train_size,
     _colours,
     _model,
     _batch_size,
@@ -199,6 +269,10 @@ _CHOOSERS: tuple[Callable[[Recipe, Facts], Iterator[Choice]], ...] = (
     _min_area,
     _rotation,
     _flip,
+    _strengths,
+    _warmup,
+    _average,
+    _class_weights,
 )
 
 

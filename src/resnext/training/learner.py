@@ -5,14 +5,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnext.data.loader import Batch
+from resnext.data.mixing import mixed, partners
 from resnext.data.network_input import network_input
 from resnext.model.device import is_out_of_memory
 from resnext.model.ghost_norm import ghost_norms
-from resnext.spec.recipe import Recipe
+from resnext.spec.recipe import Recipe, chosen
+from resnext.training.objective import Target, cross_entropy
 from resnext.training.state import TrainingState, follow
 from resnext.training.world import World
 
@@ -48,7 +49,8 @@ class Learner:
     """Takes the steps of a recipe, in parts of at most `micro_batch_size` images where that is given.
 
     `model` computes what `state.network` does, compiled or in many processes. Parts hold whole groups of batch norm,
-    so that their number changes rounding and memory alone; where memory ends, they are made smaller.
+    so that their number changes rounding and memory alone; where memory ends, they are made smaller. `class_weights`
+    (classes,) weigh the losses of images by their classes.
     """
 
     state: TrainingState
@@ -59,6 +61,7 @@ class Learner:
     dtype: torch.dtype
     autocast_dtype: torch.dtype | None = None
     micro_batch_size: int | None = None
+    class_weights: Tensor | None = None
 
     def step(self, batch: Batch, learning_rate: float) -> Outcome:
         """Take one step on this process's part of a batch.
@@ -96,30 +99,38 @@ class Learner:
 
     def _gradients(self, batch: Batch) -> Tensor:
         """Add up the gradients of the mean loss; return the sum of losses, and how many were right, read and unread."""
-        on_device = replace(batch, pixels=batch.pixels.to(self.device, non_blocking=True))
-        images = network_input(on_device, self.recipe.preprocessing(), self.dtype)
-        labels = batch.labels.to(self.device)
-        size = self.micro_batch_size or len(labels)
-        parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
+        images, target = self._examples(batch)
+        size = self.micro_batch_size or len(images)
+        parts = list(zip(torch.split(images, size), target.split(size), strict=True))
         self.state.optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(2, dtype=torch.float64)
         for number, part in enumerate(parts, start=1):
             if number == len(parts):
-                sums += self._backward(*part, len(labels))
+                sums += self._backward(*part, len(images))
             else:
                 with self.world.without_exchange(self.model):
-                    sums += self._backward(*part, len(labels))
-        counts = torch.tensor([len(labels), len(batch.left_out)], dtype=torch.float64)
+                    sums += self._backward(*part, len(images))
+        counts = torch.tensor([len(images), len(batch.left_out)], dtype=torch.float64)
         return torch.cat([sums, counts])
 
-    def _backward(self, images: Tensor, labels: Tensor, num_images: int) -> Tensor:
+    def _examples(self, batch: Batch) -> tuple[Tensor, Target]:
+        """Return the network's input and what it is to answer, mixed where the batch is."""
+        on_device = replace(batch, pixels=batch.pixels.to(self.device, non_blocking=True))
+        images = network_input(on_device, self.recipe.training_preprocessing(), self.dtype)
+        labels = batch.labels.to(self.device)
+        if batch.mix is None:
+            return images, Target(labels)
+        places = partners(len(labels), self.recipe.batch_norm_images).to(self.device)
+        return mixed(images, batch.mix, places), Target(labels, labels[places], batch.mix.weight)
+
+    def _backward(self, images: Tensor, target: Target, num_images: int) -> Tensor:
         with self._autocast():
             logits = self.model(images)
-            loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing)
+            loss = cross_entropy(logits, target, self.recipe.label_smoothing, self.class_weights)
         mean = loss / num_images
         scaled = mean if self.state.scaler is None else self.state.scaler.scale(mean)
         torch.autograd.backward(scaled)
-        num_correct = (logits.argmax(dim=1) == labels).sum()
+        num_correct = (logits.argmax(dim=1) == target.main).sum()
         return torch.tensor([loss.item(), num_correct.item()], dtype=torch.float64)
 
     def _autocast(self) -> AbstractContextManager[None]:
@@ -137,8 +148,9 @@ class Learner:
             norm.fold()
         self.world.average(statistic for norm in norms for statistic in norm.running_statistics)
         state.step += 1
-        if state.average is not None and self.recipe.average_decay is not None:
-            follow(state.average, state.network, self.recipe.average_decay, state.step)
+        decay = chosen(self.recipe.average_decay, "average_decay")
+        if state.average is not None and decay is not None:
+            follow(state.average, state.network, decay, state.step)
 
     def _smaller(self, num_images: int) -> int | None:
         """Return the next smaller size of a part, of whole groups of batch norm; None where there is none."""

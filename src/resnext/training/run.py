@@ -12,6 +12,7 @@ from resnext.artefact.sealed import write_atomically
 from resnext.data.augment import augmenter
 from resnext.data.dataset import Data, Dataset
 from resnext.data.loader import Batch, Feed, Loading, UnreadableError, evaluation_batches
+from resnext.data.mixing import mixer
 from resnext.data.open import open_data
 from resnext.data.sampler import Sampler
 from resnext.data.views import Remembered
@@ -145,20 +146,31 @@ class Run:
             dtype=self.machine.dtype,
             autocast_dtype=self.machine.autocast_dtype(self.device),
             micro_batch_size=self.machine.micro_batch_size,
+            class_weights=self._class_weights(),
         )
+
+    def _class_weights(self) -> Tensor | None:
+        weights = chosen(self.task.recipe.class_weights, "class_weights")
+        if weights is None:
+            return None
+        by_class = [weights.get(name, 1.0) for name in self.task.data.class_names]
+        return torch.tensor(by_class, dtype=self.machine.dtype, device=self.device)
 
     def _course(self) -> Course:
         recipe, train = self.task.recipe, Remembered(self.task.data.split("train"))
+        seen = recipe.training_preprocessing()
         feed = Feed(
             dataset=train,
-            augment=augmenter(recipe.augmentation, recipe.preprocessing()),
+            augment=augmenter(recipe.augmentation, seen),
             sampler=Sampler(
                 num_images=len(train.labels),
                 batch_size=chosen(recipe.batch_size, "batch_size"),
                 seed=self.task.seed,
                 rank=self.world.rank,
                 num_ranks=self.world.size,
+                labels=train.labels if recipe.sampling == "balanced" else None,
             ),
+            draw_mix=mixer(recipe.mixing, seen.image_size),
             num_threads=self.machine.num_loader_threads,
         )
         return Course(

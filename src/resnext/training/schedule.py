@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from resnext.spec.recipe import Schedule
+from resnext.spec.recipe import Schedule, chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ def learning_rate(schedule: Schedule, peak: float, horizon: Horizon, step: int) 
     Warm-up rises linearly and reaches the peak with its last step. A step schedule drops by its factor after the
     end of each milestone epoch (section 4: "divided by 10 three times").
     """
-    warmup_steps = round(schedule.warmup_epochs * horizon.steps_per_epoch)
+    warmup_steps = round(chosen(schedule.warmup_epochs, "schedule.warmup_epochs") * horizon.steps_per_epoch)
     if step <= warmup_steps:
         return peak * (step / warmup_steps)
     if schedule.kind == "step":

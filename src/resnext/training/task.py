@@ -1,5 +1,6 @@
 """What is to be learnt: data, a resolved recipe and a seed."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from resnext.data.dataset import Data, DataError
@@ -43,8 +44,10 @@ class Task:
 
 def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[Choice, ...]]:
     """Resolve a recipe for opened data on a machine, and say what was chosen and why."""
+    labels = data.split("train").labels
+    counts = Counter(labels)
     facts = Facts(
-        num_images=len(data.split("train").labels),
+        num_images=len(labels),
         num_classes=len(data.class_names),
         shorter_side=shorter_side(data),
         is_handwriting=data.is_handwriting,
@@ -52,5 +55,6 @@ def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[C
         has_gpu=machine.torch_device().type != "cpu",
         colour_mean=data.colour_mean,
         colour_std=data.colour_std,
+        class_counts={name: counts[label] for label, name in enumerate(data.class_names)},
     )
     return resolve(recipe, facts)
