@@ -229,4 +229,5 @@ def test_two_processes_print_the_scores_of_one_once_and_name_a_bad_image_once(
     assert len([line for line in first.err.splitlines() if "red/bad.png" in line]) == 1
     found, alone = json.loads(first.out), json.loads(cli(*command).out)
     assert found.pop("loss") == pytest.approx(alone.pop("loss"), rel=1e-5)
+    assert found.pop("calibration") == pytest.approx(alone.pop("calibration"), rel=1e-4)
     assert found == alone

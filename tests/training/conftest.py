@@ -101,11 +101,15 @@ def imperfect(data: Data, damaged: Callable[..., Dataset]) -> Data:
 
 @pytest.fixture(scope="session")
 def demanding(recipe: Recipe) -> Recipe:
-    """Return a recipe that needs all that a checkpoint can hold: groups of batch norm, an average, random changes."""
+    """Return a recipe that needs all that a checkpoint can hold: groups of batch norm, an average, random changes.
+
+    At its rate the first epoch is the best, and best and last have temperatures of their own.
+    """
     colours = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "lighting": 0.1}
     return recipe.replace(
         batch_norm_images=4,
         average_decay=0.9,
+        optimiser={"learning_rate": 0.5},
         label_smoothing=0.1,
         augmentation={**recipe.augmentation.model_dump(), "max_rotation_degrees": 10, **colours},
     )
@@ -173,6 +177,7 @@ def _kept(folder: Path) -> dict[str, Any]:
         found |= {f"{name} {key}": _digest(tensor) for key, tensor in network.state_dict().items()}
         found[f"{name} measurements"] = manifest.measurements
         found[f"{name} epoch"] = manifest.provenance.epoch
+        found[f"{name} calibration"] = manifest.calibration
     return found
 
 

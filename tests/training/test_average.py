@@ -91,7 +91,7 @@ def test_the_average_is_what_is_scored_and_shipped(start: Callable[..., Run], de
     average = run.state.average.state_dict()
     assert all(torch.equal(tensor, average[name]) for name, tensor in shipped.state_dict().items())
     assert manifest.measurements[0].loss == end.scores.loss
-    assert run._score(run.state.network.eval(), "val").loss != end.scores.loss
+    assert run.scorer.score(run.state.network.eval(), "val").loss != end.scores.loss
 
 
 def test_without_a_decay_the_network_itself_is_scored_and_shipped(start: Callable[..., Run]) -> None:

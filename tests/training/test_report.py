@@ -39,7 +39,7 @@ def test_a_whole_run_tells_its_scores_classes_and_recipe(start: Start, recipe: R
     told += ["24 train, 9 val, 9 test", "<dd>11</dd>", "the best epoch is chosen on this split"]
     told += [f"<code>{departure['field']}</code>" for departure in events(run.folder.path)[0]["departures"]]
     assert [fact for fact in told if fact not in html] == []
-    assert html.count("<svg") == 5
+    assert html.count("<svg") == 6  # four curves, and how sure it is before and after calibration
 
 
 def test_a_run_stopped_in_its_first_epoch_has_a_page_without_scores(start: Start) -> None:

@@ -94,6 +94,7 @@ def test_the_undisturbed_run_meets_all_that_could_go_wrong(undisturbed: Path, ke
         "momentum",
     }
     assert [measured.split for measured in found["best measurements"]] == ["val", "test"]
+    assert None not in (found["best calibration"], found["last calibration"])
     assert found["checkpoint network.head.weight"] != found["checkpoint average.head.weight"]
 
 
@@ -263,7 +264,7 @@ def test_the_best_artefact_is_that_of_the_best_epoch_though_an_epoch_scored_othe
             num_images=9, top1_error_percent=next(errors), top5_error_percent=None, loss=1.0, classes=(), confusion=()
         ), ()
 
-    monkeypatch.setattr("resnext.training.run.score", score)
+    monkeypatch.setattr("resnext.training.scorer.score", score)
     run = train(tmp_path / "run")
     reports_until(run, NUM_REPORTS - 1)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):

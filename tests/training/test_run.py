@@ -74,7 +74,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Scores]]
 
     def script(*pairs: tuple[float, float]) -> Iterator[Scores]:
         remaining = iter([scores(*pair) for pair in pairs])
-        monkeypatch.setattr("resnext.training.run.score", lambda *_: (next(remaining), ()))
+        monkeypatch.setattr("resnext.training.scorer.score", lambda *_: (next(remaining), ()))
         return remaining
 
     return script

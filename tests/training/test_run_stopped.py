@@ -60,7 +60,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Scores]:
         made.append(scores(1.0))
         return made[-1], ()
 
-    monkeypatch.setattr("resnext.training.run.score", score)
+    monkeypatch.setattr("resnext.training.scorer.score", score)
     return made
 
 
@@ -160,7 +160,7 @@ def test_a_held_out_loss_that_stops_being_finite_keeps_the_epoch_before(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, math.nan])
-    monkeypatch.setattr("resnext.training.run.score", lambda *_: (scores(next(losses)), ()))
+    monkeypatch.setattr("resnext.training.scorer.score", lambda *_: (scores(next(losses)), ()))
     run = start()
     good: dict[str, Tensor] = {}
     with pytest.raises(NonFiniteLossError, match=r"held-out loss.*step 6\b.*epoch 2\b"):

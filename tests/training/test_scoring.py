@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from resnext.data.loader import Loading, UnreadableError, ViewBatch, view_batches
 from resnext.evaluation.evaluate import Predict, evaluate, mean_over_views
 from resnext.evaluation.metrics import Counts, Scores
+from resnext.evaluation.outputs import Outputs
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import stack
 from resnext.imaging.views import views
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.protocol import ScoringProtocol
-from resnext.training.scoring import score
+from resnext.training.scoring import outputs, score
 from resnext.training.world import World
 
 NAMES = ["ant", "bee", "cat"]
@@ -111,6 +112,19 @@ def scored(
     return [outcome.result() for outcome in outcomes]
 
 
+def collected(size: int, dataset: Pictures, make: Batches) -> list[tuple[Outputs, tuple[str, ...]]]:
+    """Return what each of so many processes collects."""
+    table = Table(size)
+
+    def one(rank: int) -> tuple[Outputs, tuple[str, ...]]:
+        seat: Any = Seat(table, rank, size)
+        return outputs(seat, mean_over_views(by_colour), dataset, make)
+
+    with ThreadPoolExecutor(size) as threads:
+        made = [threads.submit(one, rank) for rank in range(size)]
+    return [each.result() for each in made]
+
+
 def counted_by_hand(dataset: Pictures, protocol: ScoringProtocol) -> Counts:
     counts = Counts.none(3)
     for index in sorted(set(range(dataset.num_images)) - dataset.bad):
@@ -176,3 +190,28 @@ def test_an_image_that_is_counted_twice_or_not_at_all_is_noticed(times: int) -> 
 
     with pytest.raises(AssertionError, match="counted twice, or not at all"):
         scored(2, Pictures(6), make)
+
+
+@given(
+    num_images=st.integers(1, 14),
+    bad=st.frozensets(st.integers(0, 13), max_size=6),
+    size=st.integers(1, 5),
+    batch_size=st.integers(1, 16),
+)
+def test_every_process_has_what_was_said_of_every_readable_image_in_the_order_of_the_data_set(
+    num_images: int, bad: frozenset[int], size: int, batch_size: int
+) -> None:
+    dataset = Pictures(num_images, frozenset({*bad} & {*range(1, num_images)}))
+    readable = sorted({*range(num_images)} - dataset.bad)
+    shown = [stack([views(dataset.image(index), PROTOCOLS[0])[0]]) for index in readable]
+    expected = torch.cat([by_colour(view) for view in shown]).float()
+    for found, left_out in collected(size, dataset, batched(PROTOCOLS[0], batch_size)):
+        assert torch.equal(found.logits, expected)
+        assert found.labels.tolist() == [dataset.labels[index] for index in readable]
+        assert found.names == tuple(dataset.name(index) for index in readable)
+        assert sorted(left_out) == sorted(f"picture[{index}]: left out, the file is empty" for index in dataset.bad)
+
+
+def test_where_no_image_can_be_read_nothing_is_collected() -> None:
+    with pytest.raises(UnreadableError, match="none of 4 images"):
+        collected(2, Pictures(4, frozenset(range(4))), batched(PROTOCOLS[0], 2))

@@ -1,9 +1,9 @@
 """`resnext evaluate`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,16 +14,21 @@ from resnext.cli.options import (
     DownloadOption,
     QuarantineOption,
     StrictOption,
+    probability,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from resnext.cli.abstention import Abstentions
     from resnext.data.dataset import Data, Dataset
+    from resnext.data.loader import Loading
+    from resnext.evaluation.answers import Answers
     from resnext.evaluation.metrics import Scores
     from resnext.inference.classifier import Classifier
     from resnext.spec.preprocessing import Preprocessing
     from resnext.spec.protocol import ScoringProtocol
+    from resnext.training.world import World
 
 _ALL = "all"
 _MOST_CONFUSED = 25
@@ -68,6 +73,14 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time; changes no score. Left out: 64; dense takes one.")
     ] = None,
+    target_precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Q",
+            help="Find on val the probability from which on answers have this precision, 0.99 or 99%; say what it"
+            " costs there and on test.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     download: DownloadOption = False,
@@ -76,20 +89,21 @@ def evaluate(
 ) -> None:
     """Score an artefact on a data set.
 
-    Errors, loss, every class, and what is taken for what. Processes started by torchrun share the images.
+    Errors, loss, every class, what is taken for what, and whether probabilities mean what they say. Processes started
+    by torchrun share the images.
     """
+    from resnext.cli.abstention import find_threshold, print_abstentions, splits_for_a_threshold
     from resnext.cli.console import messages
-    from resnext.data.loader import Loading, view_batches
+    from resnext.data.loader import Loading
     from resnext.data.open import open_data
     from resnext.data.views import under_classes
-    from resnext.evaluation.evaluate import mean_over_views
     from resnext.inference.classifier import load
-    from resnext.training.scoring import score
     from resnext.training.world import join_world
 
-    given = {"--image-size": image_size, "--resize-size": resize_size, "--batch-size": batch_size, "--scales": scales}
-    _refuse_idle(crops, given)
+    sizes = {"--image-size": image_size, "--resize-size": resize_size, "--batch-size": batch_size}
+    _refuse_idle(crops, {**sizes, "--scales": scales})
     loading = Loading(batch_size=batch_size) if batch_size else Loading()
+    target = probability(target_precision, "--target-precision") if target_precision is not None else None
     with join_world() as world:
         classifier = load(artefact, str(world.device(device)))
         protocol = _protocol(classifier.preprocessing, crops, (image_size, resize_size), scales)
@@ -97,23 +111,58 @@ def evaluate(
             lambda: open_data(data, download=download, strict=strict, quarantine=quarantine)
         )
         opened = under_classes(read, classifier.class_names)
-        name, dataset = _chosen(opened, split, classifier)
-        scores, left_out = score(
-            world,
-            mean_over_views(classifier.logits),
-            dataset,
-            lambda part: view_batches(part, protocol, loading),
-            classifier.class_names,
-        )
-    for problem in (*opened.problems, *left_out):
+        name = split or _held_out(opened, classifier)
+        others = splits_for_a_threshold(opened, is_trusted=_is_trusted(opened, classifier)) if target else ()
+        found = {
+            each: _examine(world, classifier, _dataset(opened, each), protocol, loading)
+            for each in dict.fromkeys((name, *others))
+        }
+    for problem in dict.fromkeys((*opened.problems, *(line for one in found.values() for line in one.left_out))):
         messages().print(f"  {problem}")
-    named = {"artefact": str(artefact), "data": data, "split": name, "protocol": protocol.words()}
     if not world.is_first:
         return
+    abstentions = find_threshold(target, {each: found[each].answers for each in others}) if target else None
     if as_json:
-        print(json.dumps({**named, **asdict(scores)}))
+        named = {"artefact": str(artefact), "data": data, "split": name, "protocol": protocol.words()}
+        print(json.dumps({**named, **_plain(found[name], abstentions)}))
     else:
-        _print_scores(scores, f"{opened.source}, {name}, {protocol.words()}")
+        _print_scores(found[name], f"{opened.source}, {name}, {protocol.words()}")
+        print_abstentions(abstentions)
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What was found on one split; `temperature` is None where the artefact was not calibrated."""
+
+    scores: "Scores"
+    answers: "Answers"
+    temperature: float | None
+    left_out: tuple[str, ...]
+
+
+def _examine(
+    world: "World", classifier: "Classifier", dataset: "Dataset", protocol: "ScoringProtocol", loading: "Loading"
+) -> _Examined:
+    """Score a classifier, and keep how sure it is of each image; every process gets all of it."""
+    from resnext.data.loader import view_batches
+    from resnext.evaluation.answers import Answers, examine
+    from resnext.evaluation.evaluate import mean_over_views
+    from resnext.evaluation.metrics import Scores
+    from resnext.training.scoring import share, total
+
+    predict, names = mean_over_views(classifier.logits), classifier.class_names
+    (counts, answers), left_out = share(
+        world,
+        dataset,
+        lambda part: view_batches(part, protocol, loading),
+        lambda part: examine(predict, part, len(names), classifier.temperature),
+    )
+    return _Examined(
+        scores=Scores.of(total(world, counts), names),
+        answers=Answers.joined(world.gather(answers)),
+        temperature=classifier.temperature if classifier.manifest.calibration else None,
+        left_out=left_out,
+    )
 
 
 def _refuse_idle(crops: Crops, given: "Mapping[str, object]") -> None:
@@ -150,20 +199,38 @@ def _numbers(scales: str) -> tuple[int, ...]:
         raise SpecError(f"--scales {scales!r}: give whole numbers of pixels with commas between, 224,256,320") from None
 
 
-def _chosen(data: "Data", split: str | None, classifier: "Classifier") -> tuple[str, "Dataset"]:
+def _held_out(data: "Data", classifier: "Classifier") -> str:
+    """Return the split that the classifier was not trained on."""
+    if not _is_trusted(data, classifier):
+        return _ALL
+    return "test" if "test" in data.splits else data.selection
+
+
+def _is_trusted(data: "Data", classifier: "Classifier") -> bool:
+    """Tell whether what the data holds out was held out in training too, or came so with the data."""
+    return data.has_own_splits or data.digest == classifier.manifest.provenance.data_digest
+
+
+def _dataset(data: "Data", split: str) -> "Dataset":
     from resnext.data.views import Joined
 
-    if split is None:
-        is_familiar = data.digest == classifier.manifest.provenance.data_digest
-        held_out = "test" if "test" in data.splits else data.selection
-        split = held_out if data.has_own_splits or is_familiar else _ALL
-    return split, Joined(tuple(data.splits.values())) if split == _ALL else data.split(split)
+    return Joined(tuple(data.splits.values())) if split == _ALL else data.split(split)
 
 
-def _print_scores(scores: "Scores", title: str) -> None:
+def _plain(found: _Examined, abstentions: "Abstentions | None") -> dict[str, Any]:
+    calibration = {
+        "temperature": found.temperature,
+        "ece_percent": found.answers.ece_percent,
+        "raw_ece_percent": found.answers.raw_ece_percent,
+    }
+    asked = {"abstention": abstentions.plain()} if abstentions else {}
+    return {**asdict(found.scores), "calibration": calibration, **asked}
+
+
+def _print_scores(found: _Examined, title: str) -> None:
     from resnext.cli.console import percent, results, table, thousands
 
-    console = results()
+    console, scores = results(), found.scores
     top5 = "" if scores.top5_error_percent is None else f", top-5 error {percent(scores.top5_error_percent)} %"
     classes = table("Classes", "class", "precision %", "recall %", "images")
     for row in scores.classes:
@@ -176,5 +243,14 @@ def _print_scores(scores: "Scores", title: str) -> None:
         console.print(confusion)
     console.print(
         f"\n{title}: {thousands(scores.num_images)} images, top-1 error {percent(scores.top1_error_percent)} %{top5},"
-        f" loss {scores.loss:.4f}"
+        f" loss {scores.loss:.4f}, {_certainty(found)}"
     )
+
+
+def _certainty(found: _Examined) -> str:
+    from resnext.cli.console import percent
+
+    raw = percent(found.answers.raw_ece_percent)
+    if found.temperature is None:
+        return f"expected calibration error {raw} % (not calibrated)"
+    return f"expected calibration error {percent(found.answers.ece_percent)} % ({raw} % before calibration)"

@@ -1,5 +1,7 @@
 """Arguments and options that several commands share."""
 
+import math
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -17,3 +19,15 @@ QuarantineOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A list of images to leave out, such as inspect writes.")
 ]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch CIFAR where it is missing.")]
+
+
+def probability(text: str, option: str) -> float:
+    """Read a number between 0 and 1, or percent such as 99%. Raises `ValueError` on anything else."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(Decimal(number) / (100 if percent else 1))
+    except InvalidOperation:
+        value = math.nan
+    if rest or not 0 < value < 1:
+        raise ValueError(f"{option} {text}: give a number between 0 and 1, such as 0.99, or percent, such as 99%")
+    return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnext.cli.options import ArtefactArgument, DeviceOption
+from resnext.cli.options import ArtefactArgument, DeviceOption, probability
 
 if TYPE_CHECKING:
     from resnext.imaging.decode import ImageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Row = tuple[str, Prediction | ImageError]
 
 _STANDARD_INPUT = "-"
+_UNKNOWN = "unknown"
 _PATH_WIDTH, _LABEL_WIDTH = 40, 12
 
 
@@ -28,6 +29,10 @@ def predict(
         list[str], typer.Argument(help="Images, folders or patterns; - reads a list of them from standard input.")
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes in each answer.")] = 5,
+    unknown_below: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="Say unknown where no class has this probability, 0.9 or 90%."),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
@@ -42,11 +47,12 @@ def predict(
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    threshold = probability(unknown_below, "--unknown-below") if unknown_below is not None else None
     show = _print_json if as_json else _print_csv if as_csv else _print_table
     num_images = num_errors = 0
     with join_world() as world:
         rows = _answers(world, load(artefact, str(world.device(device))), sources, top)
-        for row in show(rows) if world.is_first else rows:
+        for row in show(rows, threshold) if world.is_first else rows:
             num_images += 1
             num_errors += not isinstance(row[1], Prediction)
     if num_images == 0:
@@ -76,7 +82,11 @@ def _named(sources: Iterable[str]) -> Iterator[str]:
             yield source
 
 
-def _print_json(rows: "Iterable[Row]") -> "Iterator[Row]":
+def _label(prediction: "Prediction", threshold: float | None) -> str:
+    return prediction.label if threshold is None or prediction.is_known(threshold) else _UNKNOWN
+
+
+def _print_json(rows: "Iterable[Row]", threshold: float | None) -> "Iterator[Row]":
     from resnext.inference.classifier import Prediction
 
     for row in rows:
@@ -86,28 +96,30 @@ def _print_json(rows: "Iterable[Row]") -> "Iterator[Row]":
                 {"label": label, "probability": probability}
                 for label, probability in zip(outcome.labels, outcome.probabilities, strict=True)
             ]
-            print(json.dumps({"image": path, "predictions": answers}), flush=True)
+            label = {} if threshold is None else {"label": _label(outcome, threshold)}
+            print(json.dumps({"image": path, **label, "predictions": answers}), flush=True)
         else:
             print(json.dumps({"image": path, "error": str(outcome)}), flush=True)
         yield row
 
 
-def _print_csv(rows: "Iterable[Row]") -> "Iterator[Row]":
+def _print_csv(rows: "Iterable[Row]", threshold: float | None) -> "Iterator[Row]":
     from resnext.inference.classifier import Prediction
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("image", "rank", "label", "probability", "error"))
+    is_asked = threshold is not None
+    writer.writerow(("image", "rank", "label", "probability", "error", *(["answer"] if is_asked else [])))
     for row in rows:
         path, outcome = row
         if isinstance(outcome, Prediction):
             for rank, answer in enumerate(zip(outcome.labels, outcome.probabilities, strict=True), start=1):
-                writer.writerow((path, rank, *answer, ""))
+                writer.writerow((path, rank, *answer, "", *([_label(outcome, threshold)] if is_asked else [])))
         else:
-            writer.writerow((path, "", "", "", str(outcome)))
+            writer.writerow((path, "", "", "", str(outcome), *([""] if is_asked else [])))
         yield row
 
 
-def _print_table(rows: "Iterable[Row]") -> "Iterator[Row]":
+def _print_table(rows: "Iterable[Row]", threshold: float | None) -> "Iterator[Row]":
     """Print a row an image as its answer comes, under one another where names are short."""
     from resnext.cli.console import results
     from resnext.inference.classifier import Prediction
@@ -118,6 +130,8 @@ def _print_table(rows: "Iterable[Row]") -> "Iterator[Row]":
         if isinstance(outcome, Prediction):
             answers = zip(outcome.labels, outcome.probabilities, strict=True)
             said = "  ".join(f"{label:<{_LABEL_WIDTH}} {probability:6.1%}" for label, probability in answers)
+            if threshold is not None and not outcome.is_known(threshold):
+                said = f"{_UNKNOWN:<{_LABEL_WIDTH}} best guess {outcome.label} {outcome.probability:.1%}"
             console.print(f"{path:<{_PATH_WIDTH}}  {said}".rstrip())
         else:
             console.print(f"{path:<{_PATH_WIDTH}}   error {str(outcome).removeprefix(f'{path}: ')}", style="red")

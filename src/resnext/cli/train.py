@@ -18,6 +18,7 @@ from resnext.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from resnext.artefact.manifest import Calibration
     from resnext.data.dataset import Data
     from resnext.spec.recipe import Recipe
     from resnext.training.record import Result
@@ -226,4 +227,17 @@ def _print_result(console: "Console", data: "Data", result: "Result") -> None:
     line(f"best epoch {result.best_epoch} ({chosen_on})", result.best)
     line(f"last epoch {result.num_epochs}", result.last)
     line("best epoch, test scored once", result.test)
+    console.print(_calibrated(result.calibration))
     console.print(f"{result.artefact}")
+
+
+def _calibrated(calibration: "Calibration | str") -> str:
+    from resnext.cli.console import percent
+
+    if isinstance(calibration, str):
+        return f"not calibrated: {calibration}"
+    before, after = percent(calibration.ece_before_percent), percent(calibration.ece_after_percent)
+    return (
+        f"calibrated: temperature {calibration.temperature:.3f}, expected calibration error {before} % before and"
+        f" {after} % after, on the {calibration.num_images:,} {calibration.split} images that it was fitted on"
+    )

@@ -1,6 +1,6 @@
 """Scoring anything that turns pixels into logits: a live network, a classifier, a session of another runtime."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import torch
@@ -42,15 +42,26 @@ def count(predict: Predict[Pixels], batches: Iterable[LabelledBatch[Pixels]], nu
     Raises `ValueError` where logits and classes differ in number.
     """
     counts = Counts.none(num_classes)
-    with torch.inference_mode():
-        for batch in batches:
-            if len(batch.labels) == 0:
-                continue
-            logits = predict(batch.pixels)
-            if logits.shape[1:] != (num_classes,):
-                raise ValueError(f"logits of shape {tuple(logits.shape)}: there are {num_classes} class names")
-            counts += Counts.of(logits, batch.labels)
+    for logits, labels in answered(predict, batches, num_classes):
+        counts += Counts.of(logits, labels)
     return counts
+
+
+def answered(
+    predict: Predict[Pixels], batches: Iterable[LabelledBatch[Pixels]], num_classes: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits (batch, classes) and labels (batch,) of every batch that has an image.
+
+    Raises `ValueError` where there are logits of another number of classes than is given.
+    """
+    for batch in batches:
+        if len(batch.labels) == 0:
+            continue
+        with torch.inference_mode():
+            logits = predict(batch.pixels)
+        if num_classes is not None and logits.shape[1:] != (num_classes,):
+            raise ValueError(f"logits of shape {tuple(logits.shape)}: there are {num_classes} class names")
+        yield logits, batch.labels
 
 
 def mean_over_views(predict: Predict[Tensor]) -> Predict[tuple[Tensor, ...]]:

@@ -41,6 +41,10 @@ class Prediction:
         """The probability of the most probable class."""
         return self.probabilities[0]
 
+    def is_known(self, threshold: float) -> bool:
+        """Tell whether the answer is as sure as a threshold asks: its probability is at least that."""
+        return self.probability >= threshold
+
 
 class Classifier:
     """Turns images into class names; made by `resnext.load`."""
@@ -59,6 +63,12 @@ class Classifier:
     def preprocessing(self) -> Preprocessing:
         """How images are prepared for the network."""
         return self.manifest.preprocessing
+
+    @property
+    def temperature(self) -> float:
+        """By what logits are divided before they become probabilities; 1 where the artefact was not calibrated."""
+        calibration = self.manifest.calibration
+        return 1.0 if calibration is None else calibration.temperature
 
     def predict(self, images: ImageInput | Iterable[ImageInput], top: int = 5) -> list[Prediction]:
         """Classify images: paths, encoded bytes, PIL images, or numpy arrays of bytes (height, width[, 3]).
@@ -86,8 +96,9 @@ class Classifier:
         """Classify a batch of images that `prepare` has cut to the network's input."""
         if top < 1:
             raise ValueError(f"top = {top}: at least 1 class is needed")
-        scores = self.logits(stack(list(images))).softmax(dim=1).cpu()
-        probabilities, classes = scores.topk(min(top, len(self.class_names)), dim=1)
+        logits = self.logits(stack(list(images))).cpu().double()
+        classes = logits.topk(min(top, len(self.class_names)), dim=1).indices
+        probabilities = (logits / self.temperature).softmax(dim=1).gather(1, classes)
         return [
             Prediction(tuple(self.class_names[i] for i in row), tuple(values))
             for row, values in zip(classes.tolist(), probabilities.tolist(), strict=True)
@@ -95,7 +106,7 @@ class Classifier:
 
     @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
-        """Return logits (batch, classes) of bytes (batch, 3, size, size), cut to the network's input."""
+        """Return logits (batch, classes), not yet calibrated, of bytes (batch, 3, size, size), cut to its input."""
         return self.network(normalise(pixels.to(self.device), self.preprocessing))  # type: ignore[no-any-return]
 
 

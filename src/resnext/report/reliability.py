@@ -16,6 +16,8 @@ def reliability_diagram(reliability: Reliability, title: str) -> Figure:
     figure, axes = panel(title)
     most = max((part.num_images for part in reliability.bins), default=1)
     for part in reliability.bins:
+        if part.accuracy is None or part.mean_confidence is None:
+            continue
         low, width = _PERCENT * part.low, _PERCENT * (part.high - part.low)
         strength = 0.25 + 0.75 * part.num_images / most
         axes.bar(low, _PERCENT * part.accuracy, width, align="edge", color=HELD_OUT, alpha=strength, edgecolor="none")

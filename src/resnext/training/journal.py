@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from resnext.artefact.manifest import Manifest, Measurement
+from resnext.artefact.manifest import Calibration, Manifest, Measurement
 from resnext.artefact.store import load_artefact, save_artefact
 from resnext.data.dataset import Data, DataError
 from resnext.model.network import Network
@@ -179,17 +179,17 @@ class Journal:
         """Whether the weights are those that were scored last."""
         return self.memory.last is not None and state.step == self.memory.scored_step
 
-    def best_artefact(self) -> tuple[Network, Manifest]:
-        """Return what was best, as shipped."""
-        return self._world.first(lambda: load_artefact(self.folder.artefact("best")))
+    def artefact(self, name: str) -> tuple[Network, Manifest]:
+        """Return the artefact `best` or `last`, as shipped."""
+        return self._world.first(lambda: load_artefact(self.folder.artefact(name)))
 
-    def record_test(self, network: Network, manifest: Manifest, measurement: Measurement) -> None:
-        """Write the score on the test split into the best artefact."""
-        kept = (measured for measured in manifest.measurements if measured.split != measurement.split)
-        manifest = manifest.replace(measurements=(*kept, measurement))
-        self._write(lambda: save_artefact(self.folder.artefact("best"), network, manifest))
+    def rewrite(self, name: str, network: Network, manifest: Manifest) -> None:
+        """Write an artefact again, with another manifest."""
+        self._write(lambda: save_artefact(self.folder.artefact(name), network, manifest))
 
-    def close(self, state: TrainingState, test: Measurement | None, *, is_whole: bool) -> Result:
+    def close(
+        self, state: TrainingState, test: Measurement | None, calibration: Calibration | str, *, is_whole: bool
+    ) -> Result:
         """Log how the run ended."""
         memory = self.memory
         result = Result(
@@ -199,6 +199,7 @@ class Journal:
             best=memory.best,
             last=memory.last if self.is_scored(state) else None,
             test=test,
+            calibration=calibration,
             wall_seconds=self._seconds(),
         )
         self._write(lambda: self.folder.events("end", [{"is_whole": is_whole, **result.plain()}]))

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from resnext.artefact.manifest import Manifest, Measurement, Provenance
+from resnext.artefact.manifest import Calibration, Manifest, Measurement, Provenance
+from resnext.evaluation.calibration import COLDEST, HOTTEST, ece_percent, fit_temperature
 from resnext.evaluation.metrics import Scores
+from resnext.evaluation.outputs import Outputs
 from resnext.spec.departures import departures, rate_departure
 from resnext.spec.protocol import ScoringProtocol
 from resnext.training.machine import Machine
@@ -18,7 +20,8 @@ from resnext.training.task import Task
 class Result:
     """How a run ended: `best` was chosen on the selection split, `test` was scored once, on the best, at the end.
 
-    A score is None where there is none: `last` after a stop in the middle of an epoch.
+    A score is None where there is none: `last` after a stop in the middle of an epoch. `calibration` is that of
+    `artefact`, or the reason why there is none.
     """
 
     artefact: Path
@@ -27,15 +30,18 @@ class Result:
     best: Measurement | None
     last: Measurement | None
     test: Measurement | None
+    calibration: Calibration | str
     wall_seconds: float
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
         measured = {"best": self.best, "last": self.last, "test": self.test}
+        calibration = self.calibration if isinstance(self.calibration, str) else self.calibration.model_dump()
         return {
             "artefact": self.artefact.name,
             **{key: getattr(self, key) for key in ("num_epochs", "best_epoch", "wall_seconds")},
             **{key: value.model_dump() if value else None for key, value in measured.items()},
+            "calibration": calibration,
         }
 
 
@@ -94,6 +100,23 @@ def measure(scores: Scores, split: str, task: Task) -> Measurement:
         top1_error_percent=scores.top1_error_percent,
         top5_error_percent=scores.top5_error_percent,
         loss=scores.loss,
+    )
+
+
+def calibrate(outputs: Outputs, split: str) -> Calibration | str:
+    """Fit a temperature to what a network says of a split that it was not trained on, or say why there is none."""
+    temperature, images = fit_temperature(outputs), f"the {len(outputs.names)} {split} images"
+    if temperature == COLDEST:
+        return f"no temperature is best for {images}: the surer the answers, the better"
+    if temperature == HOTTEST:
+        return f"no temperature is best for {images}: the less sure the answers, the better"
+    logits = outputs.logits.double()
+    return Calibration(
+        temperature=temperature,
+        split=split,
+        num_images=len(outputs.names),
+        ece_before_percent=ece_percent(logits.softmax(dim=1), outputs.labels),
+        ece_after_percent=ece_percent((logits / temperature).softmax(dim=1), outputs.labels),
     )
 
 

@@ -1,37 +1,29 @@
 """One training run, composed: data and recipe in, a run folder with log, checkpoints and artefacts out."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from resnext.artefact.manifest import Measurement
-from resnext.artefact.sealed import write_atomically
 from resnext.data.augment import augmenter
-from resnext.data.dataset import Data, Dataset
-from resnext.data.loader import Batch, Feed, Loading, UnreadableError, evaluation_batches
+from resnext.data.dataset import Data
+from resnext.data.loader import Feed, UnreadableError
 from resnext.data.mixing import mixer
 from resnext.data.open import open_data
 from resnext.data.sampler import Sampler
 from resnext.data.views import Remembered
-from resnext.evaluation.evaluate import Predict
-from resnext.evaluation.metrics import Scores
-from resnext.imaging.transform import normalise
-from resnext.model.network import Network
 from resnext.spec.recipe import Recipe, chosen, read_recipe
-from resnext.training.examine import Answers, scores_of
+from resnext.training.ending import Ending
 from resnext.training.folder import RunFolder
 from resnext.training.journal import Conduct, Journal
 from resnext.training.layout import check_layout
 from resnext.training.learner import Learner, NonFiniteLossError
 from resnext.training.loop import Course, EpochReport, Report, StepReport, epochs
 from resnext.training.machine import Machine
-from resnext.training.record import Place, Result, measure
-from resnext.training.scoring import ask, score
+from resnext.training.record import Place, Result
+from resnext.training.scorer import Scorer
 from resnext.training.state import initial_state
-from resnext.training.story import tell
 from resnext.training.task import Task, adapt
 from resnext.training.tensorboard import Board
 from resnext.training.world import World, join_world
@@ -57,8 +49,8 @@ class Run:
             raise
         self.first_step = self.state.step
         self._learner = self._make_learner()
+        self.scorer = Scorer(task=task, machine=machine, world=world, device=self.device, note=self._note_unreadable)
         self._is_spoilt = False
-        self._answers: Answers | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -101,15 +93,14 @@ class Run:
                 board.close()
 
     def finish(self) -> Result:
-        """Close the run, whole or stopped early: save what is not saved, score the best on the test split, report."""
+        """Close the run, whole or stopped early: save what is not saved, calibrate, score on test once, report."""
         if not self._is_spoilt:
             self.journal.stop(self.state)
-        data, is_whole = self.task.data, self.is_whole
-        scores_test = is_whole and "test" in data.splits and data.selection != "test"
-        result = self.journal.close(self.state, self._score_test() if scores_test else None, is_whole=is_whole)
-        self._report()
-        self.folder.release()
-        return result
+        ending = Ending(journal=self.journal, scorer=self.scorer, state=self.state, is_whole=self.is_whole)
+        return ending.carry_out()
+
+    def _note_unreadable(self, left_out: tuple[str, ...]) -> None:
+        self.journal.note_unreadable(left_out, self.state)
 
     def _keep(self, report: Report) -> None:
         """Write what belongs to a report, and a checkpoint where it is time for one."""
@@ -119,7 +110,7 @@ class Run:
         if report.micro_batch_size != self._micro_batch_size:
             self._note_micro_batch(report)
         if report.left_out:
-            self.journal.note_unreadable(report.left_out, self.state)
+            self._note_unreadable(report.left_out)
         if self.journal.is_due(report.step):
             self.journal.checkpoint(self.state)
 
@@ -177,72 +168,8 @@ class Run:
             learner=self._learner,
             horizon=self.task.horizon,
             batches=feed.batches,
-            score=lambda: self._score(self.state.shipped, self.task.data.selection),
+            score=lambda: self.scorer.score(self.state.shipped, self.task.data.selection),
         )
-
-    def _score(self, network: Network, split: str) -> Scores:
-        data = self.task.data
-        scores, left_out = score(
-            self.world, self._predictor(network), data.split(split), self._evaluation_batches, data.class_names
-        )
-        self.journal.note_unreadable(left_out, self.state)
-        return scores
-
-    def _ask(self, network: Network, split: str) -> Answers:
-        """Return what a network says of a split."""
-        data = self.task.data
-        outputs, left_out = ask(
-            self.world,
-            self._predictor(network.to(self.device, self.machine.dtype)),
-            data.split(split),
-            self._evaluation_batches,
-            len(data.class_names),
-        )
-        self.journal.note_unreadable(left_out, self.state)
-        return Answers(split, outputs)
-
-    def _predictor(self, network: Network) -> Predict[Tensor]:
-        preprocessing, dtype = self.task.recipe.preprocessing(), self.machine.dtype
-        return lambda pixels: network(normalise(pixels.to(self.device), preprocessing, dtype))
-
-    def _evaluation_batches(self, dataset: Dataset) -> Iterator[Batch]:
-        recipe = self.task.recipe
-        loading = Loading(
-            batch_size=chosen(recipe.batch_size, "batch_size"), num_threads=self.machine.num_loader_threads
-        )
-        return evaluation_batches(dataset, recipe.preprocessing(), loading)
-
-    def _score_test(self) -> Measurement:
-        """Score the best artefact, as shipped, on the test split, and write the score into it."""
-        network, manifest = self.journal.best_artefact()
-        self._answers = self._ask(network, "test")
-        measurement = measure(scores_of(self._answers.outputs, self.task.data.class_names), "test", self.task)
-        self.journal.record_test(network, manifest, measurement)
-        return measurement
-
-    def _report(self) -> None:
-        """Write the page about the run; where that fails, say so, for no page is worth a run."""
-        try:
-            if self._answers is None and self.journal.memory.best is not None:
-                self._answers = self._ask(self.journal.best_artefact()[0], self.task.data.selection)
-            failure = self.world.first(self._draw_report)
-        except (OSError, ValueError) as error:  # images or the artefact are gone, in every process alike
-            failure = str(error)
-        if failure:
-            with suppress(OSError):
-                self.journal.note([f"{self.folder.report}: not made, {failure}"])
-
-    def _draw_report(self) -> str:
-        """Write the page; return what went wrong, for errors of any kind can not travel between processes."""
-        from resnext.report.run_page import run_page  # noqa: PLC0415 - matplotlib takes half a second to load
-
-        try:
-            page = run_page(tell(self.folder, self.task, self._answers))
-            write_atomically(self.folder.report, page.encode())
-        except Exception as error:
-            self.folder.report.unlink(missing_ok=True)  # an older page would tell another end
-            return str(error) or type(error).__name__
-        return ""
 
 
 def train(

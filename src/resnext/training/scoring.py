@@ -1,22 +1,24 @@
-"""Scores that the processes of a run count together, each image in one of them."""
+"""Scores and outputs that the processes of a run make together, each image in one of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from resnext.data.dataset import Dataset
 from resnext.data.loader import UnreadableError
-from resnext.data.views import Selected
+from resnext.data.views import Relabelled, Selected
 from resnext.evaluation.evaluate import Pixels, Pixels_co, Predict, count
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import NamedBatch, Outputs, collect
 from resnext.training.world import World
 
+Folded = TypeVar("Folded")
+
 
 class PartlyRead(NamedBatch[Pixels_co], Protocol[Pixels_co]):
-    """A labelled batch that names its images, and says which images could not be read."""
+    """A labelled batch that says which images could not be read."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -24,11 +26,14 @@ class PartlyRead(NamedBatch[Pixels_co], Protocol[Pixels_co]):
         ...
 
 
+Batches = Callable[[Dataset], Iterable[PartlyRead[Pixels]]]
+
+
 def score(
     world: World,
     predict: Predict[Pixels],
     dataset: Dataset,
-    batches: Callable[[Dataset], Iterable[PartlyRead[Pixels]]],
+    batches: Batches[Pixels],
     class_names: Sequence[str],
 ) -> tuple[Scores, tuple[str, ...]]:
     """Score `predict` on every readable image of a data set once, and say which could not be read.
@@ -36,52 +41,59 @@ def score(
     `batches` makes batches of the part of the data set that this process takes. Raises `ValueError` where there is no
     image, and `UnreadableError` where none can be read.
     """
-    left_out: list[str] = []
-    counts = _total(world, count(predict, _own(world, dataset, batches, left_out), len(class_names)))
-    everywhere = _everywhere(world, left_out, counts.num_images, dataset)
-    return Scores.of(counts, class_names), everywhere
+    own, left_out = share(world, dataset, batches, lambda part: count(predict, part, len(class_names)))
+    counts = total(world, own)
+    assert counts.num_images + len(left_out) == len(dataset.labels), "an image was counted twice, or not at all"
+    return Scores.of(counts, class_names), left_out
 
 
-def ask(
-    world: World,
-    predict: Predict[Pixels],
-    dataset: Dataset,
-    batches: Callable[[Dataset], Iterable[PartlyRead[Pixels]]],
-    num_classes: int,
+def outputs(
+    world: World, predict: Predict[Pixels], dataset: Dataset, batches: Batches[Pixels]
 ) -> tuple[Outputs, tuple[str, ...]]:
-    """As `score`, but return all that `predict` said, in every process, the images of the first process first."""
-    left_out: list[str] = []
-    parts = world.gather(collect(predict, _own(world, dataset, batches, left_out), num_classes))
-    outputs = Outputs(
-        torch.cat([part.logits for part in parts]),
-        torch.cat([part.labels for part in parts]),
-        tuple(name for part in parts for name in part.names),
+    """Collect what `predict` says of every readable image, in the order of the data set; every process has it all.
+
+    Raises `UnreadableError` where no image can be read.
+    """
+    numbered = Relabelled(dataset, range(len(dataset.labels)))
+    own, left_out = share(world, numbered, batches, lambda part: collect(predict, part))
+    parts = [part for part in world.gather(own) if part.names]
+    if not parts:
+        return own, left_out
+    logits, places = (
+        torch.cat(tensors) for tensors in zip(*((part.logits, part.labels) for part in parts), strict=True)
     )
-    return outputs, _everywhere(world, left_out, len(outputs.names), dataset)
+    names = [name for part in parts for name in part.names]
+    order = places.argsort()
+    labels = torch.tensor(dataset.labels, dtype=torch.int64)[places[order]]
+    return Outputs(logits[order], labels, tuple(names[place] for place in order.tolist())), left_out
 
 
-def _own(
+def share(
     world: World,
     dataset: Dataset,
-    batches: Callable[[Dataset], Iterable[PartlyRead[Pixels]]],
-    left_out: list[str],
-) -> Iterator[PartlyRead[Pixels]]:
-    """Yield the batches of this process's part of a data set, and note what could not be read of it."""
-    for batch in batches(Selected(dataset, range(world.rank, len(dataset.labels), world.size))):
-        left_out.extend(batch.left_out)
-        yield batch
+    batches: Batches[Pixels],
+    fold: Callable[[Iterable[PartlyRead[Pixels]]], Folded],
+) -> tuple[Folded, tuple[str, ...]]:
+    """Return what `fold` makes of the part of a data set that this process takes, and all images that were left out.
 
-
-def _everywhere(world: World, left_out: list[str], num_read: int, dataset: Dataset) -> tuple[str, ...]:
-    """Return what no process could read. Raises `UnreadableError` where nothing was read."""
+    Raises `UnreadableError` where none of the images can be read, in any process.
+    """
     num_images = len(dataset.labels)
+    left_out: list[str] = []
+
+    def noted() -> Iterator[PartlyRead[Pixels]]:
+        for batch in batches(Selected(dataset, range(world.rank, num_images, world.size))):
+            left_out.extend(batch.left_out)
+            yield batch
+
+    folded = fold(noted())
     everywhere = tuple(message for part in world.gather(tuple(left_out)) for message in part)
-    assert num_read + len(everywhere) == num_images, "an image was counted twice, or not at all"
-    if everywhere and num_read == 0:
+    if everywhere and len(everywhere) == num_images:
         raise UnreadableError(f"none of {num_images} images to score can be read, the first: {everywhere[0]}")
-    return everywhere
+    return folded, everywhere
 
 
-def _total(world: World, counts: Counts) -> Counts:
+def total(world: World, counts: Counts) -> Counts:
+    """Return the sum of the counts of all processes."""
     sums: Tensor = world.sum(torch.tensor([counts.num_top5_correct, counts.loss_sum], dtype=torch.float64))
     return Counts(world.sum(counts.confusion), int(sums[0]), float(sums[1]))

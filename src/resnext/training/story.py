@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from resnext.artefact.store import load_artefact
+from resnext.evaluation.outputs import Outputs
 from resnext.report.story import Attempt, Epoch, Examination, RunStory, Score
 from resnext.spec.complexity import complexity
 from resnext.spec.departures import departures, rate_departure
 from resnext.spec.recipe import chosen
 from resnext.spec.resolve import Choice
-from resnext.training.examine import Answers, examine
+from resnext.training.examination import examine
 from resnext.training.folder import RunFolder
 from resnext.training.log import read_log
 from resnext.training.schedule import learning_rate
@@ -23,11 +24,11 @@ _DIGEST_LETTERS = 12
 Event = Mapping[str, Any]
 
 
-def tell(folder: RunFolder, task: Task, answers: Answers | None) -> RunStory:
+def tell(folder: RunFolder, task: Task, heard: tuple[str, Outputs] | None) -> RunStory:
     """Tell a run that has ended, whole or not, from its logs and its best artefact.
 
-    `answers` are those of that artefact's network, None where no epoch was scored. Raises `ValueError` where the folder
-    does not hold the logs of a run that has ended.
+    `heard` is what that artefact's network said of a split, and of which; None where no epoch was scored. Raises
+    `ValueError` where the folder does not hold the logs of a run that has ended.
     """
     events = read_log(folder.event_log)
     attempts = read_log(folder.attempt_log)
@@ -49,7 +50,7 @@ def tell(folder: RunFolder, task: Task, answers: Answers | None) -> RunStory:
         rates=_rates(task),
         best_epoch=end["best_epoch"],
         scores=tuple(_scores(end)),
-        examination=_examination(folder, task, answers),
+        examination=_examination(folder, task, heard),
         choices=tuple(Choice(**choice) for choice in start.get("choices", ())),
         departures=departures(task.recipe),
         rate_departure=rate_departure(task.recipe),
@@ -139,8 +140,8 @@ def _attempt(line: Event) -> Attempt:
     return Attempt(time=time, after_step=line["after_step"], place=place, command=line["command"])
 
 
-def _examination(folder: RunFolder, task: Task, answers: Answers | None) -> Examination | None:
-    if answers is None:
+def _examination(folder: RunFolder, task: Task, heard: tuple[str, Outputs] | None) -> Examination | None:
+    if heard is None:
         return None
     _, manifest = load_artefact(folder.artefact("best"))
-    return examine(answers, task.data, manifest.calibration)
+    return examine(*heard, task.data, manifest.calibration)

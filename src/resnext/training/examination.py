@@ -1,7 +1,6 @@
 """What the shipped network said of one split, as a report tells it: scores, the worst mistakes, how sure it was."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 
 import torch
@@ -22,17 +21,8 @@ _JPEG_QUALITY = 85
 _IMAGES_AT_A_TIME = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a network said of the images of a split."""
-
-    split: str
-    outputs: Outputs
-
-
-def examine(answers: Answers, data: Data, calibration: Calibration | None) -> Examination:
+def examine(split: str, outputs: Outputs, data: Data, calibration: Calibration | None) -> Examination:
     """Score what was said of a split, look at the worst mistakes, and at what probabilities were worth."""
-    split, outputs = answers.split, answers.outputs
     raw = outputs.logits.softmax(dim=1)
     calibrated = (outputs.logits / calibration.temperature).softmax(dim=1) if calibration else None
     shown = raw if calibrated is None else calibrated
