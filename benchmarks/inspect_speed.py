@@ -59,7 +59,7 @@ def measured(root: Path) -> dict[str, float]:
     decoding, looking = [], []
     for _ in range(ROUNDS):
         for split, index in places:
-            path = root / data.splits[split].name(index)
+            path = root / data.indexed(split).name(index)
             decoding.append(milliseconds(lambda path=path: decode(read(path))))  # type: ignore[misc]
             looking.append(milliseconds(lambda split=split, index=index: look(data, split, index)))  # type: ignore[misc]
     looks = [look(data, split, index) for split, index in places]

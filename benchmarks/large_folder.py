@@ -84,7 +84,7 @@ def looped(root: Path) -> dict[str, Any]:
     preprocessing = Preprocessing(image_size=NETWORK_SIDE, resize_size=NETWORK_SIDE)
     augmentation = Augmentation(crop="random_resized", min_area=0.08, max_rotation_degrees=0, flip=True)
     feed = Feed(
-        dataset=open_data(str(root)).split("train"),
+        dataset=open_data(str(root)).indexed("train"),
         augment=augmenter(augmentation, preprocessing),
         sampler=Sampler(num_images=NUM_TRAINING, batch_size=BATCH_SIZE, seed=0),
         num_threads=os.cpu_count() or 1,

@@ -10,7 +10,7 @@ def main(folder: Path) -> None:
     """Write `FOLDER/3-<number>.png` and so on: the first test image of each class, named by its class."""
     folder.mkdir(parents=True, exist_ok=True)
     data = resnext.open_data("digits")
-    test = data.split("test")
+    test = data.indexed("test")
     for label, class_name in enumerate(data.class_names):
         index = list(test.labels).index(label)
         test.image(index).save(folder / f"{class_name}-{index}.png")

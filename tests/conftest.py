@@ -1,13 +1,20 @@
+import csv
 import difflib
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 from torch import Tensor, nn
 
 # Tests run side by side, and threads that wait for a busy core in turn make small networks a hundred times slower.
@@ -15,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
+COLOURS = ("red", "green", "blue")
 
 settings.register_profile("resnext", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("resnext")
@@ -22,6 +30,15 @@ settings.load_profile("resnext")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden with what the tests computed")
+
+
+def pytest_configure() -> None:
+    # The datasets library reads this when it is imported; what it caches is none of the user's.
+    os.environ["HF_HOME"] = mkdtemp()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture
@@ -87,3 +104,65 @@ def relative_error() -> Callable[[Tensor, Tensor], float]:
         return difference / expected.double().norm().item() if difference else 0.0
 
     return error
+
+
+@pytest.fixture(scope="session")
+def written() -> Callable[[Path], dict[str, str]]:
+    """Write the same images, of three colours in given splits, in every form that there is, and name each."""
+    return _written
+
+
+def _written(root: Path, num_train: int = 24, num_val: int = 9) -> dict[str, str]:
+    import datasets  # noqa: PLC0415 - takes a second
+    from webdataset import ShardWriter  # noqa: PLC0415
+
+    root.mkdir()
+    images = {
+        split: [(colour, _png(split, colour, number)) for colour in COLOURS for number in range(count // 3)]
+        for split, count in (("train", num_train), ("val", num_val))
+    }
+    rows = []
+    for split, pairs in images.items():
+        for number, (colour, content) in enumerate(pairs):
+            path = root / "folder" / split / colour / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            rows.append((f"folder/{split}/{colour}/{number:03}.png", colour, split))
+        with ShardWriter(f"{root}/{split}-%03d.tar", maxcount=5, verbose=0) as shards:
+            for number in np.random.default_rng(0).permutation(len(pairs)).tolist():
+                colour, content = pairs[number]
+                shards.write({"__key__": f"{number:03}", "png": content, "txt": colour})
+    with (root / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "split"), *rows[::-1]])
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=sorted(COLOURS))})
+    tables = {
+        split: _table(datasets, sorted(pairs, key=lambda pair: pair[0]), features) for split, pairs in images.items()
+    }
+    for split, table in tables.items():
+        (root / "parquet").mkdir(exist_ok=True)
+        table.to_parquet(root / "parquet" / f"{split}.parquet")
+    datasets.DatasetDict(tables).save_to_disk(root / "saved")
+    return {
+        "folder": str(root / "folder"),
+        "list": str(root / "list.csv"),
+        "parquet": f"hf:{root}/parquet",
+        "saved": f"hf:{root}/saved",
+        "tar": f"wds:{root}",
+        "streaming": f"hf:{root}/parquet?streaming=true",
+    }
+
+
+def _table(datasets: Any, pairs: list[tuple[str, bytes]], features: Any) -> Any:
+    columns = {
+        "image": [{"bytes": content, "path": None} for _, content in pairs],
+        "label": [colour for colour, _ in pairs],
+    }
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def _png(split: str, colour: str, number: int) -> bytes:
+    pixels = np.random.default_rng([number, *split.encode()]).integers(0, 100, (16, 16, 3), dtype=np.uint8)
+    pixels[..., COLOURS.index(colour)] += 60
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

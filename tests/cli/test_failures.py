@@ -210,7 +210,7 @@ def failing(start: Cli, many: Path, tiny: Path, kept: Any, tmp_path: Path) -> Ca
 
     def run(*options: str) -> tuple[Any, Any, list[str]]:
         data = Path(shutil.copytree(many, tmp_path / "data"))
-        images = open_data(str(data)).split("train")
+        images = open_data(str(data)).indexed("train")
         order = Sampler(num_images=240, batch_size=16, seed=0).order(1)
         names = [images.name(int(index)) for index in order[-12:]]
         made = kept(tmp_path / "run")

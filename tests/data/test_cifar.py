@@ -40,7 +40,7 @@ def as_image(row: Pixels) -> Pixels:
 
 
 def pixels(data: Data, split: str) -> Pixels:
-    dataset = data.split(split)
+    dataset = data.indexed(split)
     return np.stack([np.asarray(dataset.image(index)) for index in range(len(dataset.labels))])
 
 
@@ -119,7 +119,7 @@ def test_the_data_string_names_kind_and_root(cifar10: Path, cifar100: Path) -> N
 
 
 def test_an_image_is_named_by_its_set_and_place(cifar10: Path) -> None:
-    assert open_cifar("cifar10", cifar10.parent).split("train").name(7) == "cifar-10-batches-py/train[7]"
+    assert open_cifar("cifar10", cifar10.parent).indexed("train").name(7) == "cifar-10-batches-py/train[7]"
 
 
 @pytest.mark.parametrize("key", [b"data", b"labels"])

@@ -48,13 +48,13 @@ def test_no_digit_is_in_two_splits(digits: Data) -> None:
 
 
 def test_a_digit_is_a_grey_image_of_8x8_from_black_to_white(digits: Data) -> None:
-    image = digits.split("val").image(3)
+    image = digits.indexed("val").image(3)
     assert (image.mode, image.size) == ("RGB", (8, 8))
     red, green, blue = (np.asarray(channel) for channel in image.split())
     assert np.array_equal(red, green) and np.array_equal(green, blue)
     levels = arrays(digits, "train").pixels
     assert (levels.min(), levels.max()) == (0, 255)
-    assert digits.split("val").name(3) == "digits/val[3]"
+    assert digits.indexed("val").name(3) == "digits/val[3]"
 
 
 def test_a_mirrored_digit_is_no_digit_and_the_best_is_chosen_on_validation(digits: Data) -> None:

@@ -28,7 +28,7 @@ def class_folder(folder: Path, num_images: int, first_seed: int) -> None:
 
 
 def names(data: Data, split: str) -> list[str]:
-    dataset = data.split(split)
+    dataset = data.indexed(split)
     return [dataset.name(index) for index in range(len(dataset.labels))]
 
 
@@ -78,7 +78,7 @@ def test_an_image_is_what_its_file_holds(unsplit: Path) -> None:
     data = open_folder(unsplit)
     for index, name in enumerate(names(data, "train")[:5]):
         with Image.open(unsplit / name) as expected:
-            assert np.array_equal(np.asarray(data.split("train").image(index)), np.asarray(expected))
+            assert np.array_equal(np.asarray(data.indexed("train").image(index)), np.asarray(expected))
 
 
 def test_class_names_are_sorted(unsplit: Path) -> None:
@@ -222,7 +222,7 @@ def test_one_class_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_of_images_without_class_folders_is_refused(tmp_path: Path) -> None:
     class_folder(tmp_path, 3, first_seed=0)
-    with pytest.raises(DataError, match="found no images in class folders; at least two classes are needed"):
+    with pytest.raises(DataError, match="found no images to train on in any class; at least two classes are needed"):
         open_folder(tmp_path)
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnext.data import folder as module
+from resnext.data import encoded as stores
+from resnext.data import examine
 from resnext.data.dataset import Data, DataError
 from resnext.data.folder import open_folder
+from resnext.data.found import Admission
 from resnext.data.open import open_data
 from resnext.imaging.decode import ImageError, read
 
@@ -148,7 +150,7 @@ def test_a_file_that_the_system_will_not_read_is_left_out(healthy: Path, monkeyp
             raise ImageError("Permission denied")
         return read(path)
 
-    monkeypatch.setattr(module, "read", guarded)
+    monkeypatch.setattr(stores, "read", guarded)
     data = open_folder(healthy)
     assert data.problems == ("cats/3.png: left out, Permission denied", "dogs/3.png: left out, Permission denied")
     assert num_images(data) == 18
@@ -174,14 +176,15 @@ def test_in_a_large_folder_with_splits_a_damaged_image_is_named_when_it_is_met_o
     (healthy / "train").mkdir()
     for class_name in ("cats", "dogs"):
         (healthy / class_name).rename(healthy / "train" / class_name)
-    monkeypatch.setattr(module, "MAX_EXAMINED", 20)
+    monkeypatch.setattr(examine, "MAX_EXAMINED", 20)
     data = open_folder(healthy)
     assert (data.problems, num_images(data)) == ((), 21)
-    met = [(split, index) for split in data.splits.values() for index in range(len(split.labels))]
+    splits = [data.indexed(name) for name in data.splits]
+    met = [(split, index) for split in splits for index in range(len(split.labels))]
     [(split, index)] = [(split, index) for split, index in met if split.name(index).endswith("half.jpg")]
     with pytest.raises(ImageError, match="damaged image"):
         split.image(index)
-    assert len(open_folder(healthy, examine_all=True).problems) == 1
+    assert len(open_folder(healthy, Admission(examine_all=True)).problems) == 1
 
 
 @pytest.mark.parametrize("parent", [".", "train"])
@@ -195,7 +198,7 @@ def test_in_a_large_folder_divided_here_copies_still_stay_together(
     for number in range(5):
         (cats / f"copy{number}.png").write_bytes((cats / "3.png").read_bytes())
     expected = open_folder(healthy)
-    monkeypatch.setattr(module, "MAX_EXAMINED", 20)
+    monkeypatch.setattr(examine, "MAX_EXAMINED", 20)
     assert open_folder(healthy) == expected
 
 
@@ -209,7 +212,7 @@ def test_in_a_large_folder_without_validation_images_of_a_trained_class_some_are
     (healthy / "val" / "ants" / "0.png").write_bytes(encoded(500))
     expected = open_folder(healthy)
     assert {name: len(split.labels) for name, split in expected.splits.items()} == {"train": 16, "val": 2, "test": 2}
-    monkeypatch.setattr(module, "MAX_EXAMINED", 20)
+    monkeypatch.setattr(examine, "MAX_EXAMINED", 20)
     assert open_folder(healthy) == expected
 
 

@@ -5,16 +5,17 @@ import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnext.data import folder as module
+from resnext.data import examine as module
+from resnext.data import folder as folders
 from resnext.data.dataset import Data
 from resnext.data.folder import open_folder
+from resnext.data.found import Admission
 from resnext.data.index import Paths, cache_file, recall, remember
 
 AN_HOUR_AGO_NS = 1_700_000_000_000_000_000
@@ -49,7 +50,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def opened_from_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     """Open a folder where listing it is an error."""
     with monkeypatch.context() as patch:
-        patch.delattr(module, "list_images")
+        patch.delattr(folders, "list_images")
         return open_folder(root)
 
 
@@ -123,7 +124,7 @@ def test_the_index_goes_by_the_folder_whatever_it_is_called(root: Path, monkeypa
     for name in (Path("animals"), link):
         again = opened_from_cache(name, monkeypatch)
         assert (again.source, again.digest) == (str(name), first.digest)
-        assert (again.splits["val"].name(0), again.problems) == (first.splits["val"].name(0), first.problems)
+        assert (again.indexed("val").name(0), again.problems) == (first.indexed("val").name(0), first.problems)
 
 
 def test_a_folder_that_changed_just_before_it_was_listed_is_not_kept(root: Path) -> None:
@@ -158,9 +159,11 @@ def test_only_large_folders_with_given_splits_are_kept(
     assert not cache_file(root).exists()
 
 
-@pytest.mark.parametrize("without", [{"examines": False}, {"quarantine": frozenset({"train/cats/3.png"})}])
-def test_what_is_not_a_plain_opening_is_not_kept(root: Path, without: dict[str, Any]) -> None:
-    assert len(open_folder(root, **without).splits) == 2
+@pytest.mark.parametrize(
+    "admission", [Admission(examines=False), Admission(quarantine=frozenset({"train/cats/3.png"}))]
+)
+def test_what_is_not_a_plain_opening_is_not_kept(root: Path, admission: Admission) -> None:
+    assert len(open_folder(root, admission).splits) == 2
     assert not cache_file(root).exists()
 
 
@@ -168,7 +171,7 @@ def test_examining_all_neither_uses_nor_changes_what_is_kept(root: Path, monkeyp
     open_folder(root)
     before = cache_file(root).read_bytes()
     monkeypatch.setattr(module, "decode", lambda content: None)
-    problems = open_folder(root, examine_all=True).problems
+    problems = open_folder(root, Admission(examine_all=True)).problems
     assert "train/cats/0.png: left out, the file is empty" in problems
     assert cache_file(root).read_bytes() == before
 

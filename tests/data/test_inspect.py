@@ -190,9 +190,10 @@ def test_splits_made_here_are_those_that_training_sees(album: Path) -> None:
     for number in range(6):
         (root / "cats" / f"damaged{number}.jpg").write_bytes(b"words %d" % number)
     looks = list(look_at(open_data(str(root), examines=False)))
+    opened = open_data(str(root))
     trained = {
         dataset.name(index): split
-        for split, dataset in open_data(str(root)).splits.items()
+        for split, dataset in zip(opened.splits, map(opened.indexed, opened.splits), strict=True)
         for index in range(len(dataset.labels))
     }
 

@@ -11,7 +11,8 @@ from resnext.data.quarantine import Quarantined, read_quarantine, write_quaranti
 
 
 def names(data: Data) -> set[str]:
-    return {split.name(index) for split in data.splits.values() for index in range(len(split.labels))}
+    splits = map(data.indexed, data.splits)
+    return {split.name(index) for split in splits for index in range(len(split.labels))}
 
 
 def listed(folder: Path, *lines: str) -> Path:
@@ -87,11 +88,11 @@ def test_a_quarantined_class_is_gone(album: Path) -> None:
 
 def test_images_of_other_sources_can_be_left_out_too(tmp_path: Path) -> None:
     whole = open_data("digits")
-    bad = whole.split("train").name(5)
+    bad = whole.indexed("train").name(5)
     less = open_data("digits", quarantine=listed(tmp_path, bad, "digits/train[999999]"))
     assert names(whole) - names(less) == {bad}
     assert len(less.split("train").labels) == len(whole.split("train").labels) - 1
-    assert less.split("train").name(5) == whole.split("train").name(6)
+    assert less.indexed("train").name(5) == whole.indexed("train").name(6)
     assert less.digest != whole.digest
     assert len(less.problems) == 1
     assert open_data("digits", quarantine=frozenset()).digest == whole.digest

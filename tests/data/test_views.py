@@ -51,8 +51,8 @@ def test_data_under_a_classifiers_classes_is_matched_by_name() -> None:
     assert data.class_names == ("ants", "dogs", "cats")
     assert list(data.split("train").labels) == [2, 1, 1]
     assert list(data.split("test").labels) == [1]
-    assert level(data.split("train").image(2)) == (3, 3, 3)
-    assert data.split("train").name(2) == "train[2]"
+    assert level(data.indexed("train").image(2)) == (3, 3, 3)
+    assert data.indexed("train").name(2) == "train[2]"
     assert (data.source, data.digest, data.selection, data.problems) == ("animals", "d", "test", ("one",))
 
 

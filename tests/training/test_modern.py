@@ -85,7 +85,7 @@ def test_training_images_have_a_size_of_their_own(start: Start, everything: Reci
 def uneven(data: Data) -> Data:
     """Return the data with 12 red, 8 green and 4 blue training images."""
     labels = [0] * 12 + [1] * 8 + [2] * 4
-    return replace(data, splits={**data.splits, "train": Relabelled(data.splits["train"], labels)})
+    return replace(data, splits={**data.splits, "train": Relabelled(data.indexed("train"), labels)})
 
 
 @pytest.mark.parametrize(("sampling", "counts"), [("shuffled", (12, 8, 4)), ("balanced", (8, 8, 8))])

@@ -149,7 +149,7 @@ def test_the_best_epoch_has_the_lowest_error_then_loss_and_is_the_first_of_equal
 
 def test_the_test_split_is_scored_once_after_the_last_epoch(start: Start, data: Data) -> None:
     seen: list[int] = []
-    watched = Watched(data.splits["test"], seen)
+    watched = Watched(data.indexed("test"), seen)
     run = start(data=replace(data, splits={**data.splits, "test": watched}))
     list(run)
     assert seen == []

@@ -73,7 +73,7 @@ def test_best_and_last_each_have_the_temperature_of_their_own_weights_on_validat
     assert result.best_epoch < 3
     found = {name: calibration_of(run, name) for name in ("best", "last")}
     for name, calibration in found.items():
-        temperature, before, after = fitted(run, name, hard.splits["val"])
+        temperature, before, after = fitted(run, name, hard.indexed("val"))
         assert calibration is not None
         assert (calibration.split, calibration.num_images) == ("val", 30)
         assert calibration.temperature == pytest.approx(temperature, rel=1e-3)

@@ -18,11 +18,12 @@ from resnext.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from resnext.cli.abstention import Abstentions
     from resnext.data.dataset import Data, Dataset
     from resnext.data.loader import Loading
+    from resnext.data.stream import Stream
     from resnext.evaluation.answers import Answers
     from resnext.evaluation.metrics import Scores
     from resnext.inference.classifier import Classifier
@@ -93,7 +94,6 @@ def evaluate(
     by torchrun share the images.
     """
     from resnext.cli.abstention import find_threshold, print_abstentions, splits_for_a_threshold
-    from resnext.cli.console import messages
     from resnext.data.loader import Loading
     from resnext.data.open import open_data
     from resnext.data.views import under_classes
@@ -117,8 +117,7 @@ def evaluate(
             each: _examine(world, classifier, _dataset(opened, each), protocol, loading)
             for each in dict.fromkeys((name, *others))
         }
-    for problem in dict.fromkeys((*opened.problems, *(line for one in found.values() for line in one.left_out))):
-        messages().print(f"  {problem}")
+    _print_problems([*opened.problems, *(line for one in found.values() for line in one.left_out)])
     if not world.is_first:
         return
     abstentions = find_threshold(target, {each: found[each].answers for each in others}) if target else None
@@ -128,6 +127,13 @@ def evaluate(
     else:
         _print_scores(found[name], f"{opened.source}, {name}, {protocol.words()}")
         print_abstentions(abstentions)
+
+
+def _print_problems(problems: "Iterable[str]") -> None:
+    from resnext.cli.console import messages
+
+    for problem in dict.fromkeys(problems):
+        messages().print(f"  {problem}")
 
 
 @dataclass(frozen=True)
@@ -141,17 +147,21 @@ class _Examined:
 
 
 def _examine(
-    world: "World", classifier: "Classifier", dataset: "Dataset", protocol: "ScoringProtocol", loading: "Loading"
+    world: "World",
+    classifier: "Classifier",
+    dataset: "Dataset | Stream",
+    protocol: "ScoringProtocol",
+    loading: "Loading",
 ) -> _Examined:
     """Score a classifier, and keep how sure it is of each image; every process gets all of it."""
     from resnext.data.loader import view_batches
     from resnext.evaluation.answers import Answers, examine
     from resnext.evaluation.evaluate import mean_over_views
     from resnext.evaluation.metrics import Scores
-    from resnext.training.scoring import share, total
+    from resnext.training.scoring import in_parts, total
 
     predict, names = mean_over_views(classifier.logits), classifier.class_names
-    (counts, answers), left_out = share(
+    (counts, answers), left_out = in_parts(
         world,
         dataset,
         lambda part: view_batches(part, protocol, loading),
@@ -211,10 +221,10 @@ def _is_trusted(data: "Data", classifier: "Classifier") -> bool:
     return data.has_own_splits or data.digest == classifier.manifest.provenance.data_digest
 
 
-def _dataset(data: "Data", split: str) -> "Dataset":
-    from resnext.data.views import Joined
+def _dataset(data: "Data", split: str) -> "Dataset | Stream":
+    from resnext.data.views import joined
 
-    return Joined(tuple(data.splits.values())) if split == _ALL else data.split(split)
+    return joined(tuple(data.splits.values())) if split == _ALL else data.split(split)
 
 
 def _plain(found: _Examined, abstentions: "Abstentions | None") -> dict[str, Any]:

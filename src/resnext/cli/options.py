@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-DataArgument = Annotated[str, typer.Argument(help="digits, a folder of images, cifar10:ROOT or cifar100:ROOT.")]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        help="digits, a folder of images, a .csv, .tsv or .jsonl list, cifar10:ROOT, cifar100:ROOT, hf:NAME_OR_PATH or"
+        " wds:SHARDS."
+    ),
+]
 ArtefactArgument = Annotated[Path, typer.Argument(help="A .safetensors file that training wrote.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[

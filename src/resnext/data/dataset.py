@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnext.data.stream import Stream
 from resnext.spec.preprocessing import Colour
 
 
@@ -35,11 +36,50 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class EncodedDataset(Dataset, Protocol):
-    """Labelled images that are stored encoded, one by one."""
+    """Labelled images by index that are kept encoded."""
 
     def content(self, index: int) -> bytes:
-        """Return the encoded bytes of an image. Raises `ImageError` where they cannot be read."""
+        """Return an image as it is encoded. Raises `ImageError` where it cannot be read."""
         ...
+
+
+class Picture(Protocol):
+    """One labelled image, of a data set or a stream, by its index there."""
+
+    @property
+    def index(self) -> int: ...  # noqa: D102 - see the class
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def label(self) -> int: ...  # noqa: D102
+
+    def image(self) -> Image.Image:
+        """Return the image as RGB. Raises `ImageError` where it cannot be read or decoded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """An image of a data set, read when asked for."""
+
+    dataset: Dataset
+    index: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.dataset.name(self.index)
+
+    @property
+    def label(self) -> int:
+        """Its class."""
+        return self.dataset.labels[self.index]
+
+    def image(self) -> Image.Image:
+        """Return it as RGB. Raises `ImageError` where it cannot be read or decoded."""
+        return self.dataset.image(self.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +94,7 @@ class Data:
 
     source: str
     class_names: tuple[str, ...]
-    splits: Mapping[str, Dataset]
+    splits: Mapping[str, Dataset | Stream]
     digest: str
     selection: str = "val"
     problems: tuple[str, ...] = ()
@@ -63,11 +103,18 @@ class Data:
     colour_mean: Colour | None = None
     colour_std: Colour | None = None
 
-    def split(self, name: str) -> Dataset:
+    def split(self, name: str) -> Dataset | Stream:
         """Return a split by name. Raises `DataError` where the data has none of that name."""
         if name not in self.splits:
             raise DataError(f"{self.source} has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+    def indexed(self, name: str) -> Dataset:
+        """Return a split whose images can be read in any order. Raises `DataError` where it is a stream, or missing."""
+        split = self.split(name)
+        if isinstance(split, Stream):
+            raise DataError(f"{self.source} is a stream, whose images cannot be read in any order; unpack it first")
+        return split
 
 
 @dataclass(frozen=True)

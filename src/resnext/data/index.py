@@ -54,7 +54,7 @@ class Paths(Sequence[str]):
 
 
 class Labelled(NamedTuple):
-    """The images of a split: their paths below the root, and their labels."""
+    """The images of a split: their names, which are paths below a folder's root, and their labels."""
 
     paths: Paths
     labels: "array[int]"
@@ -62,7 +62,7 @@ class Labelled(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What opening a folder finds out; see `Data` for the meaning of each field."""
+    """What opening a source finds out; see `Data` for the meaning of each field."""
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Labelled]

@@ -97,7 +97,9 @@ def divided(source: str, looks: Sequence[Look]) -> Sequence[Look]:
     except DataError:  # without them there is too little to train on, and findings say why
         return looks
     split_of = {
-        dataset.name(index): split for split, dataset in data.splits.items() for index in range(len(dataset.labels))
+        data.indexed(split).name(index): split
+        for split in data.splits
+        for index in range(len(data.splits[split].labels))
     }
     return [replace(look, split=split_of.get(look.name, look.split)) for look in looks]
 

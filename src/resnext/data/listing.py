@@ -3,45 +3,29 @@
 import os
 import time
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnext.data.dataset import DataError
+from resnext.data.found import SPLIT_NAMES, ClassImages, Found
 from resnext.imaging.decode import SUFFIXES
 
 EMPTY_CLASS = "a class folder without images"
 IGNORED = "ignored, "
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 _SUFFIXES = tuple(SUFFIXES)
 _COARSEST_CLOCK_NS = 2_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassFolder:
-    """The images of one class in one split (empty where there are none).
-
-    `paths` are relative to the root, `sizes` in bytes; `contents` has a digest of every file where files were read.
-    """
-
-    split: str
-    class_name: str
-    paths: Sequence[str]
-    sizes: Sequence[int]
-    contents: Sequence[str] = ()
-
-
 @dataclass(slots=True, kw_only=True)
 class Listing:
-    """Class folders that hold images, in order of their paths, and a line for everything that was passed over.
+    """The images in class folders, in order of their paths below the root, and how old what was seen is.
 
     `changed_ns` says when each folder, by its path below the root, was last changed. `is_settled` is false where one
     changed so shortly before it was listed that a coarse clock may give the next change the same time.
     """
 
-    class_folders: list[ClassFolder] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    found: Found = field(default_factory=lambda: Found(a_class_is="a folder of images", names_say_classes=True))
     changed_ns: dict[str, int] = field(default_factory=dict)
     is_settled: bool = True
 
@@ -58,11 +42,11 @@ def list_images(root: Path) -> Listing:
             _list_class(root, name, "", listing)
         return listing
     for name in top:
-        if name not in SPLIT_FOLDERS:
-            listing.problems.append(f"{name}: {IGNORED}not a split folder")
+        if name not in SPLIT_NAMES:
+            listing.found.problems.append(f"{name}: {IGNORED}not a split folder")
             continue
         for folder in _folders(root, name, listing):
-            _list_class(root, folder, SPLIT_FOLDERS[name], listing)
+            _list_class(root, folder, SPLIT_NAMES[name], listing)
     return listing
 
 
@@ -70,7 +54,7 @@ def _are_splits(root: Path, top: list[str]) -> bool:
     """Tell splits from classes; a `train` that holds images itself is a class, perhaps of locomotives."""
     if "train" in top:
         return any(_is_folder(entry) for entry in _entries(root, "train", Listing()))
-    if top and set(top) <= set(SPLIT_FOLDERS):
+    if top and set(top) <= set(SPLIT_NAMES):
         raise DataError(f"{root} has {', '.join(sorted(top))} but no train; the classes are fixed by training images")
     return False
 
@@ -82,7 +66,7 @@ def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
         if _is_folder(entry) and not entry.name.startswith("."):
             folders.append(path)
         else:
-            listing.problems.append(f"{path}: {IGNORED}{_why_ignored(entry.name) or 'not in a class folder'}")
+            listing.found.problems.append(f"{path}: {IGNORED}{_why_ignored(entry.name) or 'not in a class folder'}")
     return folders
 
 
@@ -100,16 +84,16 @@ def _list_class(root: Path, folder: str, split: str, listing: Listing) -> None:
                 if not entry.name.startswith(".") and not entry.is_symlink():
                     inner.append(path)
             elif reason := _why_ignored(entry.name):
-                listing.problems.append(f"{path}: {IGNORED}{reason}")
+                listing.found.problems.append(f"{path}: {IGNORED}{reason}")
             else:
                 paths.append(path)
                 sizes.append(_size(entry))
         pending.extend(reversed(inner))
     if paths:
         name = folder.rpartition("/")[2]
-        listing.class_folders.append(ClassFolder(split=split, class_name=name, paths=paths, sizes=sizes))
+        listing.found.classes.append(ClassImages(split=split, class_name=name, names=paths, sizes=sizes))
     else:
-        listing.problems.append(f"{folder}: {EMPTY_CLASS}")
+        listing.found.problems.append(f"{folder}: {EMPTY_CLASS}")
 
 
 def _entries(root: Path, folder: str, listing: Listing) -> list[os.DirEntry[str]]:
@@ -121,7 +105,7 @@ def _entries(root: Path, folder: str, listing: Listing) -> list[os.DirEntry[str]
         with os.scandir(root / folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        listing.problems.append(f"{folder}: left out, {error.strerror}")
+        listing.found.problems.append(f"{folder}: left out, {error.strerror}")
         listing.is_settled = False
         return []
     listing.changed_ns[folder] = changed_ns

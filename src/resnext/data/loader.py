@@ -4,17 +4,19 @@ Decoding and resizing release Python's lock, so threads serve where others need 
 random changes in them, depend on the seed, the epoch and the sample alone, never on the number of threads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnext.data.augment import Augment, Variant
-from resnext.data.dataset import Dataset
+from resnext.data.dataset import Dataset, Indexed, Picture
 from resnext.data.mixing import DrawMix, Mix
 from resnext.data.sampler import Indices, Sampler
+from resnext.data.stream import Sample, Stream
 from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import stack
@@ -71,7 +73,7 @@ DEFAULT_LOADING = Loading()
 
 
 def evaluation_batches(
-    dataset: Dataset, preprocessing: Preprocessing, loading: Loading = DEFAULT_LOADING
+    dataset: Dataset | Stream, preprocessing: Preprocessing, loading: Loading = DEFAULT_LOADING
 ) -> Iterator[Batch]:
     """Yield every readable image of a data set once, in order, as the classifier will see it."""
     for batch in view_batches(dataset, ScoringProtocol(preprocessing=preprocessing), loading):
@@ -80,30 +82,59 @@ def evaluation_batches(
 
 
 def view_batches(
-    dataset: Dataset, protocol: ScoringProtocol, loading: Loading = DEFAULT_LOADING
+    dataset: Dataset | Stream, protocol: ScoringProtocol, loading: Loading = DEFAULT_LOADING
 ) -> Iterator[ViewBatch]:
     """Yield every readable image of a data set once, in order, in the views of a protocol.
 
     Whole images have many shapes and cannot be stacked: under a dense protocol each is a batch of its own.
     """
 
-    def make(indices: range) -> ViewBatch:
+    def make(pictures: Iterable[Picture]) -> ViewBatch:
         shown, kept, left_out = [], [], []
-        for index in indices:
+        for picture in pictures:
             try:
-                shown.append(views(dataset.image(index), protocol))
-                kept.append(index)
+                shown.append(views(picture.image(), protocol))
+                kept.append(picture)
             except ImageError as error:
-                left_out.append(_unreadable(dataset, index, error))
+                left_out.append(unreadable(picture.name, error))
         return ViewBatch(
             pixels=tuple(map(stack, zip(*shown, strict=True))) if shown else (_NO_PIXELS,) * protocol.num_views,
-            labels=_labels(dataset, kept),
-            names=tuple(dataset.name(index) for index in kept),
+            labels=_labels(kept),
+            names=tuple(picture.name for picture in kept),
             left_out=tuple(left_out),
         )
 
     size = 1 if protocol.crops == "dense" else loading.batch_size
-    return in_threads(make, chunks(len(dataset.labels), size), loading.num_threads)
+    return in_threads(make, _pictures(dataset, size, loading.num_threads), loading.num_threads)
+
+
+def _pictures(dataset: Dataset | Stream, size: int, num_threads: int) -> Iterator[Sequence[Picture]]:
+    num_images = len(dataset.labels)
+    if isinstance(dataset, Stream):
+        return read_ahead(dataset.samples(), range(-(-num_images // size)), size, num_threads)
+    return ([Indexed(dataset, index) for index in indices] for indices in chunks(num_images, size))
+
+
+def read_ahead(
+    samples: Iterator[Sample], batches: Iterable[int], size: int, num_threads: int
+) -> Iterator[Sequence[Sample]]:
+    """Yield samples of a stream by so many batches of a size; one thread reads them, where there are any."""
+    return in_threads(lambda _: list(islice(samples, size)), batches, min(1, num_threads))
+
+
+def make_batch(shown: Sequence[tuple[Picture, Variant]], left_out: Iterable[str], mix: Mix | None) -> Batch:
+    """Put pictures, each with its random variant, together as a batch to train on, which is mixed or not."""
+    pictures = [picture for picture, _ in shown]
+    return Batch(
+        pixels=stack([variant.image for _, variant in shown]),
+        labels=_labels(pictures),
+        names=tuple(picture.name for picture in pictures),
+        colour=_stacked([variant.colour for _, variant in shown]),
+        shift=_stacked([variant.shift for _, variant in shown]),
+        erased=_stacked([variant.erased for _, variant in shown]),
+        mix=mix,
+        left_out=tuple(left_out),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,33 +161,21 @@ class Feed:
         return in_threads(lambda step: self._make(epoch, order, step), steps, self.num_threads)
 
     def _make(self, epoch: int, order: Indices, step: int) -> Batch:
-        variants, indices = [], []
         left_out: list[str] = []
-        for position in self.sampler.positions(step):
-            index, variant = self._readable(epoch, order, position, left_out)
-            variants.append(variant)
-            indices.append(index)
-        return Batch(
-            pixels=stack([variant.image for variant in variants]),
-            labels=_labels(self.dataset, indices),
-            names=tuple(self.dataset.name(index) for index in indices),
-            colour=_stacked([variant.colour for variant in variants]),
-            shift=_stacked([variant.shift for variant in variants]),
-            erased=_stacked([variant.erased for variant in variants]),
-            mix=None if self.draw_mix is None else self.draw_mix(self.sampler.batch_generator(epoch, step)),
-            left_out=tuple(left_out),
-        )
+        shown = [self._readable(epoch, order, position, left_out) for position in self.sampler.positions(step)]
+        mix = None if self.draw_mix is None else self.draw_mix(self.sampler.batch_generator(epoch, step))
+        return make_batch(shown, left_out, mix)
 
-    def _readable(self, epoch: int, order: Indices, position: int, left_out: list[str]) -> tuple[int, Variant]:
+    def _readable(self, epoch: int, order: Indices, position: int, left_out: list[str]) -> tuple[Picture, Variant]:
         """Return the first readable image from a position of the order on, and note those that are not."""
         for place in range(position, position + _MOST_UNREADABLE_IN_A_ROW):
-            index = int(order[place % len(order)])
+            picture = Indexed(self.dataset, int(order[place % len(order)]))
             try:
-                image = self.dataset.image(index)
+                image = picture.image()
             except ImageError as error:
-                left_out.append(_unreadable(self.dataset, index, error))
+                left_out.append(unreadable(picture.name, error))
                 continue
-            return index, self.augment(image, self.sampler.generator(epoch, index, place))
+            return picture, self.augment(image, self.sampler.generator(epoch, picture.index, place))
         raise UnreadableError(
             f"{_MOST_UNREADABLE_IN_A_ROW} training images in a row could not be read, the last: {left_out[-1]};"
             " see whether the data is still where it was"
@@ -168,12 +187,13 @@ def chunks(num_images: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, num_images)) for start in range(0, num_images, size))
 
 
-def _labels(dataset: Dataset, indices: Sequence[int]) -> Tensor:
-    return torch.tensor([dataset.labels[index] for index in indices], dtype=torch.int64)
+def unreadable(name: str, error: ImageError) -> str:
+    """Say that an image was left out, and why."""
+    return f"{name}: left out, {error}"
 
 
-def _unreadable(dataset: Dataset, index: int, error: ImageError) -> str:
-    return f"{dataset.name(index)}: left out, {error}"
+def _labels(pictures: Sequence[Picture]) -> Tensor:
+    return torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
 
 
 def _stacked(values: Sequence[object]) -> Tensor | None:

@@ -53,9 +53,11 @@ class Look:
 
 
 def look_at(data: Data, num_threads: int | None = None) -> Iterator[Look]:
-    """Yield a look at every image of a data set, split by split, in order; by as many threads as cores if left out."""
+    """Yield a look at every image of a data set, split by split, in order; by as many threads as cores if left out.
 
-    items = ((name, index) for name, split in data.splits.items() for index in range(len(split.labels)))
+    Raises `DataError` where it is a stream.
+    """
+    items = ((name, index) for name in data.splits for index in range(len(data.indexed(name).labels)))
     return in_threads(
         lambda item: look(data, *item), items, (os.cpu_count() or 1) if num_threads is None else num_threads
     )
@@ -63,7 +65,7 @@ def look_at(data: Data, num_threads: int | None = None) -> Iterator[Look]:
 
 def look(data: Data, split: str, index: int) -> Look:
     """Return a look at one image of a data set."""
-    dataset = data.splits[split]
+    dataset = data.indexed(split)
     header, result = _result(dataset, index)
     class_name = data.class_names[dataset.labels[index]]
     return Look(name=dataset.name(index), split=split, class_name=class_name, header=header, result=result)
@@ -71,7 +73,7 @@ def look(data: Data, split: str, index: int) -> Look:
 
 def images_named(data: Data, names: Container[str]) -> Iterator[tuple[str, Image.Image]]:
     """Yield those of some images of a data set that can be decoded, with their names."""
-    for dataset in data.splits.values():
+    for dataset in map(data.indexed, data.splits):
         for index in range(len(dataset.labels)):
             if (name := dataset.name(index)) in names:
                 with suppress(ImageError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnext.data.dataset import Data, DataError, digest_of
+from resnext.data.dataset import Data, DataError, Dataset, digest_of
 from resnext.data.views import Selected
 
 MAX_BYTES = 2**28
@@ -58,8 +58,9 @@ def without(data: Data, names: frozenset[str]) -> Data:
     """
     if not names:
         return data
-    missing, splits = set(names), {}
-    for split, dataset in data.splits.items():
+    missing, splits = set(names), dict[str, Dataset]()
+    for split in data.splits:
+        dataset = data.indexed(split)
         called = [dataset.name(index) for index in range(len(dataset.labels))]
         missing.difference_update(called)
         kept = [index for index, name in enumerate(called) if name not in names]

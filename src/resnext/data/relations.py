@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from resnext.data.copies import Group, Sample, copies
+from resnext.data.examine import NOT_TRAINED
 from resnext.data.findings import Finding, Kind, shown
-from resnext.data.folder import NOT_TRAINED
 from resnext.data.listing import EMPTY_CLASS, IGNORED
 from resnext.data.look import Look, Seen
 from resnext.data.quarantine import Quarantined

@@ -1,12 +1,14 @@
 """Data sets seen another way: under other labels, several as one, or remembered once decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 from PIL import Image
 
-from resnext.data.dataset import Data, DataError, Dataset
+from resnext.data.dataset import Data, DataError, Dataset, Indexed, Picture
+from resnext.data.stream import Stream
 
 MAX_REMEMBERED_BYTES = 2**28
 
@@ -114,6 +116,51 @@ def under_classes(data: Data, class_names: Sequence[str]) -> Data:
             f"{data.source} has classes that the classifier does not know: {', '.join(unknown)};"
             f" it knows {', '.join(class_names)}"
         )
-    index = [class_names.index(name) for name in data.class_names]
-    splits = {name: Relabelled(split, [index[label] for label in split.labels]) for name, split in data.splits.items()}
+    labels = [class_names.index(name) for name in data.class_names]
+    splits = {name: _relabelled(split, labels) for name, split in data.splits.items()}
     return replace(data, class_names=tuple(class_names), splits=splits)
+
+
+def _relabelled(split: Dataset | Stream, labels: Sequence[int]) -> Dataset | Stream:
+    if isinstance(split, Stream):
+        return split.relabelled(labels)
+    return Relabelled(split, [labels[label] for label in split.labels])
+
+
+def numbered(split: Dataset | Stream) -> Dataset | Stream:
+    """Return a split in which the label of every image is its place, so that parts of it can be put in order again."""
+    if not isinstance(split, Stream):
+        return Relabelled(split, range(len(split.labels)))
+    ends = accumulate(len(shard.places) for shard in split.shards)
+    return Stream(
+        tuple(
+            replace(shard, labels=range(end - len(shard.places), end))
+            for shard, end in zip(split.shards, ends, strict=True)
+        )
+    )
+
+
+def pictures(split: Dataset | Stream) -> Iterator[Picture]:
+    """Yield every image of a split, unread where it is not a stream."""
+    if isinstance(split, Stream):
+        return split.samples()
+    return (Indexed(split, index) for index in range(len(split.labels)))
+
+
+def joined(splits: Sequence[Dataset | Stream]) -> Dataset | Stream:
+    """Return splits of one data set, one after another."""
+    streams = [split for split in splits if isinstance(split, Stream)]
+    if streams:
+        return Stream.of([shard for stream in streams for shard in stream.shards])
+    return Joined(tuple(split for split in splits if not isinstance(split, Stream)))
+
+
+def share(split: Dataset | Stream, rank: int, num_ranks: int) -> Dataset | Stream:
+    """Return the part of a split that one of several processes takes, each image in one of them.
+
+    It is every so many images; of a stream it is a stretch, so that no more shards than need be are read twice.
+    """
+    num_images = len(split.labels)
+    if isinstance(split, Stream):
+        return split.stretch(num_images * rank // num_ranks, num_images * (rank + 1) // num_ranks)
+    return Selected(split, range(rank, num_images, num_ranks))

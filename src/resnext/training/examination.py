@@ -1,6 +1,7 @@
 """What the shipped network said of one split, as a report tells it: scores, the worst mistakes, how sure it was."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from resnext.artefact.manifest import Calibration
 from resnext.data.dataset import Data, Dataset
+from resnext.data.stream import Stream
+from resnext.data.views import pictures
 from resnext.evaluation.calibration import ece_percent, reliability
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import Outputs
@@ -59,24 +62,22 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
 
 
 def _mistakes(
-    probabilities: Tensor, outputs: Outputs, dataset: Dataset, class_names: Sequence[str]
+    probabilities: Tensor, outputs: Outputs, dataset: Dataset | Stream, class_names: Sequence[str]
 ) -> tuple[Mistake, ...]:
     """Return the mistakes whose true class was given the least probability, as far as their images can be read."""
     said = outputs.logits.argmax(dim=1)
     of_right = probabilities.gather(1, outputs.labels[:, None])[:, 0]
     wrong = (said != outputs.labels).nonzero()[:, 0]
     worst = wrong[of_right[wrong].argsort(stable=True)][:MOST_MISTAKES].tolist()
-    places = _places(dataset, {outputs.names[row] for row in worst})
+    thumbnails = _thumbnails(dataset, {outputs.names[row] for row in worst})
     found = []
     for row in worst:
         name, answer, right = outputs.names[row], int(said[row]), int(outputs.labels[row])
-        try:
-            picture = thumbnail(dataset.image(places[name]))
-        except ImageError:  # it could be read when it was scored
+        if name not in thumbnails:
             continue
         found.append(
             Mistake(
-                thumbnail=picture,
+                thumbnail=thumbnails[name],
                 name=name,
                 said=class_names[answer],
                 said_probability=float(probabilities[row, answer]),
@@ -87,10 +88,16 @@ def _mistakes(
     return tuple(found)
 
 
-def _places(dataset: Dataset, names: set[str]) -> dict[str, int]:
-    """Return the indices of images by name."""
-    named = ((dataset.name(index), index) for index in range(len(dataset.labels)))
-    return {name: index for name, index in named if name in names}
+def _thumbnails(split: Dataset | Stream, names: set[str]) -> dict[str, bytes]:
+    """Return thumbnails of images by name, but of those that could be read when they were scored and no longer can."""
+    found = {}
+    for picture in pictures(split):
+        if picture.name in names:
+            with suppress(ImageError):
+                found[picture.name] = thumbnail(picture.image())
+        if len(found) == len(names):
+            break
+    return found
 
 
 def _reliability(probabilities: Tensor, labels: Tensor) -> Reliability:

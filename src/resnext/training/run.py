@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from resnext.data.loader import Feed, UnreadableError
 from resnext.data.mixing import mixer
 from resnext.data.open import open_data
 from resnext.data.sampler import Sampler
+from resnext.data.stream import Stream
+from resnext.data.stream_feed import StreamFeed
 from resnext.data.views import Remembered
 from resnext.spec.recipe import Recipe, chosen, read_recipe
 from resnext.training.ending import Ending
@@ -148,21 +151,24 @@ class Run:
         return torch.tensor(by_class, dtype=self.machine.dtype, device=self.device)
 
     def _course(self) -> Course:
-        recipe, train = self.task.recipe, Remembered(self.task.data.split("train"))
+        recipe, train = self.task.recipe, self.task.data.split("train")
         seen = recipe.training_preprocessing()
-        feed = Feed(
-            dataset=train,
-            augment=augmenter(recipe.augmentation, seen),
-            sampler=Sampler(
-                num_images=len(train.labels),
-                batch_size=chosen(recipe.batch_size, "batch_size"),
-                seed=self.task.seed,
-                rank=self.world.rank,
-                num_ranks=self.world.size,
-                labels=train.labels if recipe.sampling == "balanced" else None,
-            ),
-            draw_mix=mixer(recipe.mixing, seen.image_size),
-            num_threads=self.machine.num_loader_threads,
+        sampler = Sampler(
+            num_images=len(train.labels),
+            batch_size=chosen(recipe.batch_size, "batch_size"),
+            seed=self.task.seed,
+            rank=self.world.rank,
+            num_ranks=self.world.size,
+            labels=train.labels if recipe.sampling == "balanced" else None,
+        )
+        shown: dict[str, Any] = {
+            "augment": augmenter(recipe.augmentation, seen),
+            "sampler": sampler,
+            "draw_mix": mixer(recipe.mixing, seen.image_size),
+            "num_threads": self.machine.num_loader_threads,
+        }
+        feed = (
+            StreamFeed(stream=train, **shown) if isinstance(train, Stream) else Feed(dataset=Remembered(train), **shown)
         )
         return Course(
             learner=self._learner,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from resnext.data.dataset import Dataset
 from resnext.data.loader import Batch, Loading, evaluation_batches
+from resnext.data.stream import Stream
 from resnext.evaluation.evaluate import Predict
 from resnext.evaluation.metrics import Scores
 from resnext.evaluation.outputs import Outputs
@@ -48,7 +49,7 @@ class Scorer:
         network = network.to(self.device, dtype)
         return lambda pixels: network(normalise(pixels.to(self.device), preprocessing, dtype))
 
-    def _batches(self, part: Dataset) -> Iterator[Batch]:
+    def _batches(self, part: Dataset | Stream) -> Iterator[Batch]:
         batch_size = chosen(self.task.recipe.batch_size, "batch_size")
         loading = Loading(batch_size=batch_size, num_threads=self.machine.num_loader_threads)
         return evaluation_batches(part, self.task.recipe.preprocessing(), loading)

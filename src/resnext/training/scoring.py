@@ -8,7 +8,8 @@ from torch import Tensor
 
 from resnext.data.dataset import Dataset
 from resnext.data.loader import UnreadableError
-from resnext.data.views import Relabelled, Selected
+from resnext.data.stream import Stream
+from resnext.data.views import numbered, share
 from resnext.evaluation.evaluate import Pixels, Pixels_co, Predict, count
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import NamedBatch, Outputs, collect
@@ -26,13 +27,13 @@ class PartlyRead(NamedBatch[Pixels_co], Protocol[Pixels_co]):
         ...
 
 
-Batches = Callable[[Dataset], Iterable[PartlyRead[Pixels]]]
+Batches = Callable[[Dataset | Stream], Iterable[PartlyRead[Pixels]]]
 
 
 def score(
     world: World,
     predict: Predict[Pixels],
-    dataset: Dataset,
+    dataset: Dataset | Stream,
     batches: Batches[Pixels],
     class_names: Sequence[str],
 ) -> tuple[Scores, tuple[str, ...]]:
@@ -41,21 +42,20 @@ def score(
     `batches` makes batches of the part of the data set that this process takes. Raises `ValueError` where there is no
     image, and `UnreadableError` where none can be read.
     """
-    own, left_out = share(world, dataset, batches, lambda part: count(predict, part, len(class_names)))
+    own, left_out = in_parts(world, dataset, batches, lambda part: count(predict, part, len(class_names)))
     counts = total(world, own)
     assert counts.num_images + len(left_out) == len(dataset.labels), "an image was counted twice, or not at all"
     return Scores.of(counts, class_names), left_out
 
 
 def outputs(
-    world: World, predict: Predict[Pixels], dataset: Dataset, batches: Batches[Pixels]
+    world: World, predict: Predict[Pixels], dataset: Dataset | Stream, batches: Batches[Pixels]
 ) -> tuple[Outputs, tuple[str, ...]]:
     """Collect what `predict` says of every readable image, in the order of the data set; every process has it all.
 
     Raises `UnreadableError` where no image can be read.
     """
-    numbered = Relabelled(dataset, range(len(dataset.labels)))
-    own, left_out = share(world, numbered, batches, lambda part: collect(predict, part))
+    own, left_out = in_parts(world, numbered(dataset), batches, lambda part: collect(predict, part))
     parts = [part for part in world.gather(own) if part.names]
     if not parts:
         return own, left_out
@@ -68,9 +68,9 @@ def outputs(
     return Outputs(logits[order], labels, tuple(names[place] for place in order.tolist())), left_out
 
 
-def share(
+def in_parts(
     world: World,
-    dataset: Dataset,
+    dataset: Dataset | Stream,
     batches: Batches[Pixels],
     fold: Callable[[Iterable[PartlyRead[Pixels]]], Folded],
 ) -> tuple[Folded, tuple[str, ...]]:
@@ -82,7 +82,7 @@ def share(
     left_out: list[str] = []
 
     def noted() -> Iterator[PartlyRead[Pixels]]:
-        for batch in batches(Selected(dataset, range(world.rank, num_images, world.size))):
+        for batch in batches(share(dataset, world.rank, world.size)):
             left_out.extend(batch.left_out)
             yield batch
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from resnext.data.dataset import Data, DataError
 from resnext.data.facts import shorter_side
+from resnext.data.stream import Stream
 from resnext.spec.recipe import Recipe, chosen
 from resnext.spec.resolve import Choice, Facts, resolve
 from resnext.training.machine import Machine, num_cores
@@ -31,6 +32,11 @@ class Task:
             raise DataError(f"{self.data.source} has {num_images} training image; at least 2 are needed")
         if self.data.selection not in self.data.splits:
             raise DataError(f"{self.data.source} has too few images to hold some out; give at least three of a class")
+        if self.recipe.sampling == "balanced" and isinstance(self.data.split("train"), Stream):
+            raise DataError(
+                f"sampling = 'balanced': {self.data.source} is a stream, read as it is stored; set class_weights,"
+                " or unpack it"
+            )
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: a whole number from 0 on")
         self.recipe.digest()
