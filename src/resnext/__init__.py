@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnext.artefact.adapters import export_weights, load_weights
+    from resnext.artefact.push import push
+    from resnext.artefact.weights import Weights, open_weights
     from resnext.data.inspect import inspect
     from resnext.data.loader import evaluation_batches, view_batches
     from resnext.data.open import open_data
@@ -31,6 +33,7 @@ __all__ = [
     "Machine",
     "Prediction",
     "ScoringProtocol",
+    "Weights",
     "architecture",
     "build",
     "complexity",
@@ -44,6 +47,8 @@ __all__ = [
     "load_weights",
     "mean_over_views",
     "open_data",
+    "open_weights",
+    "push",
     "read_recipe",
     "solve_width",
     "train",
@@ -60,6 +65,7 @@ _HOMES = {
     "Machine": "resnext.training.machine",
     "Prediction": "resnext.inference.classifier",
     "ScoringProtocol": "resnext.spec.protocol",
+    "Weights": "resnext.artefact.weights",
     "architecture": "resnext.spec.architecture",
     "build": "resnext.model.forms",
     "complexity": "resnext.spec.complexity",
@@ -73,6 +79,8 @@ _HOMES = {
     "load_weights": "resnext.artefact.adapters",
     "mean_over_views": "resnext.evaluation.evaluate",
     "open_data": "resnext.data.open",
+    "open_weights": "resnext.artefact.weights",
+    "push": "resnext.artefact.push",
     "read_recipe": "resnext.spec.recipe",
     "solve_width": "resnext.spec.complexity",
     "train": "resnext.training.run",

@@ -76,6 +76,7 @@ def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields: dict[
 
 def test_what_need_not_be_known_may_be_absent() -> None:
     manifest = Manifest(**{**FIELDS, "measurements": (MEASUREMENT,)})
+    assert manifest.provenance is not None
     assert manifest.provenance.commit is None
     assert manifest.measurements[0].top5_error_percent is None
     assert manifest.format == 1

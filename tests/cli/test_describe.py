@@ -105,6 +105,7 @@ def test_an_artefact_is_described_with_its_classes_scores_and_maker(cli: Cli, ar
     assert (found["image_size"], found["architecture"]["num_classes"]) == ([16, 16], 3)
     shown = words(cli("describe", artefact).out)
     assert "blue, green, red" in shown
+    assert manifest.provenance is not None
     assert manifest.provenance.recipe_digest[:12] in shown
     for measured in manifest.measurements:
         assert f"{measured.split}: top-1 error {measured.top1_error_percent:.2f} %" in shown

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("describe", "inspect", "train", "evaluate", "predict")
+COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "push")
 
 
 def stripped(text: str) -> str:

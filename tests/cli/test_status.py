@@ -77,7 +77,9 @@ def test_an_interrupted_training_ends_cleanly_with_what_was_learnt(
     assert "Stopping" in err
     assert events(run)[-1] == "end"
     assert load_artefact(run / "last.safetensors")[1].class_names == ("blue", "green", "red")
-    assert load_artefact(Path(out.splitlines()[-1]))[1].provenance.recipe == "tiny"
+    made = load_artefact(Path(out.splitlines()[-1]))[1].provenance
+    assert made is not None
+    assert made.recipe == "tiny"
     assert [path.name for path in run.glob(".*")] == [".lock"]
 
 

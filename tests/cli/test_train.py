@@ -90,6 +90,7 @@ def test_options_reach_the_run(train: Cli, tmp_path: Path) -> None:
     assert (recipe.model, recipe.epochs) == ("resnext11_4x2d", 1)
     assert (recipe.optimiser.learning_rate, recipe.augmentation.flip) == (0.02, False)
     network, manifest = load_artefact(tmp_path / "run" / "best.safetensors")
+    assert manifest.provenance is not None
     assert (network.form, manifest.architecture.name, manifest.provenance.seed) == ("grouped", "resnext11_4x2d", 7)
 
 

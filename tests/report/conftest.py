@@ -10,7 +10,7 @@ from resnext.evaluation.calibration import Bin
 from resnext.evaluation.metrics import ClassScores, Scores
 from resnext.report.story import Attempt, Epoch, Examination, Mistake, Reliability, RunStory, Score
 from resnext.spec.departures import Departure
-from resnext.spec.resolve import Choice
+from resnext.spec.facts import Choice
 
 TEXT_OF_NO_PAGE = {"style", "script", "svg"}
 

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from resnext.spec.departures import Departure, departures, rate_departure
+from resnext.spec.facts import Facts
 from resnext.spec.recipe import Recipe, read_recipe
-from resnext.spec.resolve import Facts, resolve
+from resnext.spec.resolve import resolve
 from resnext.spec.value import SpecError
 
 CIFAR_10 = Facts(

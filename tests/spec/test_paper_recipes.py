@@ -16,10 +16,11 @@ from resnext.model.forms import build
 from resnext.model.initialise import Constant, Normal, Uniform, distributions
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture, architecture
+from resnext.spec.facts import Facts
 from resnext.spec.override import parse_overrides
 from resnext.spec.plan import plan
 from resnext.spec.recipe import Optimiser, Recipe, chosen, read_recipe, recipe_names
-from resnext.spec.resolve import Facts, resolve
+from resnext.spec.resolve import resolve
 from resnext.training.optimiser import decay_of, make_optimiser
 from resnext.training.schedule import Horizon, learning_rate
 

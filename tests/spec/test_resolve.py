@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnext.spec.complexity import complexity
+from resnext.spec.facts import Choice, Facts
 from resnext.spec.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from resnext.spec.recipe import AUTO, Recipe, read_recipe
-from resnext.spec.resolve import Choice, Facts, resolve
+from resnext.spec.resolve import resolve
 from resnext.spec.value import SpecError
 
 OPEN = {

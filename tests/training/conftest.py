@@ -176,7 +176,7 @@ def _kept(folder: Path) -> dict[str, Any]:
         network, manifest = load_artefact(folder / f"{name}.safetensors")
         found |= {f"{name} {key}": _digest(tensor) for key, tensor in network.state_dict().items()}
         found[f"{name} measurements"] = manifest.measurements
-        found[f"{name} epoch"] = manifest.provenance.epoch
+        found[f"{name} epoch"] = manifest.provenance and manifest.provenance.epoch
         found[f"{name} calibration"] = manifest.calibration
     return found
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from resnext.data.dataset import Data, Dataset
+from resnext.spec.facts import Choice
 from resnext.spec.recipe import Recipe
-from resnext.spec.resolve import Choice
 from resnext.training.journal import Conduct
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.loop import EpochReport

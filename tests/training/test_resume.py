@@ -276,6 +276,7 @@ def test_the_best_artefact_is_that_of_the_best_epoch_though_an_epoch_scored_othe
     result = resumed.finish()
     assert result.best_epoch == 1
     _, manifest = load_artefact(result.artefact)
+    assert manifest.provenance is not None
     assert (manifest.provenance.epoch, manifest.measurements[0]) == (1, result.best)
 
 

@@ -203,6 +203,7 @@ def test_an_artefact_knows_its_run(start: Start, data: Data, recipe: Recipe) -> 
     assert manifest.architecture == recipe.network()
     assert manifest.preprocessing == recipe.preprocessing()
     made = manifest.provenance
+    assert made is not None
     assert (made.seed, made.data, made.data_digest) == (3, "colours", data.digest)
     assert Recipe.from_toml(made.recipe_toml).digest() == made.recipe_digest == recipe.digest()
     assert made.versions["torch"] == torch.__version__

@@ -30,14 +30,11 @@ def load_weights(network: Network, state_dict: Mapping[str, Any], *, replace_hea
     has another shape, or where the classes differ in number and `replace_head` is not given.
     """
     architecture = network.architecture
-    tensors, source = _recognise(_unwrap(state_dict), architecture)
-    if source != "grouped":
-        tensors = convert_tensors(tensors, architecture, source, "grouped")
+    tensors = to_grouped(unwrap(state_dict), architecture)
     own = convert_tensors(network.state_dict(), architecture, network.form, "grouped")
     if replace_head:
         tensors.update({name: tensor for name, tensor in own.items() if name.startswith("head.")})
-    counters = {name: torch.zeros_like(tensor) for name, tensor in own.items() if name.endswith(_COUNTER)}
-    tensors = {**counters, **tensors}
+    tensors = with_counters(tensors, own)
     _check_names(tensors, own, architecture)
     _check_shapes(tensors, own)
     network.load_state_dict(convert_tensors(tensors, architecture, "grouped", network.form))
@@ -81,8 +78,26 @@ def _block_layers(block: BlockPlan) -> dict[str, str]:
     return layers
 
 
-def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Open containers, take wrappers' prefixes off, and make sure that what is left are tensors."""
+def to_grouped(tensors: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+    """Give tensors of torchvision, timm or this library, in any form, the names and shapes of the grouped form.
+
+    Names that are not recognised stay. Raises `ValueError` where paths are missing or do not fit together.
+    """
+    named, source = _recognise(tensors, architecture)
+    return named if source == "grouped" else convert_tensors(named, architecture, source, "grouped")
+
+
+def with_counters(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the counters of batches, zero, that older state dicts lack and `own`, those of the network, have."""
+    missing = [name for name in own if name.endswith(_COUNTER) and name not in tensors]
+    return {**tensors, **{name: torch.zeros((), dtype=torch.long) for name in missing}}
+
+
+def unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Open containers and take wrappers' prefixes off.
+
+    Raises `ValueError` where something else than tensors is left, or one is there twice.
+    """
     while inner := next((state_dict[key] for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), None):
         state_dict = inner
     tensors: dict[str, Tensor] = {}
@@ -100,7 +115,7 @@ def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _recognise(tensors: dict[str, Tensor], architecture: Architecture) -> tuple[dict[str, Tensor], Form]:
+def _recognise(tensors: Mapping[str, Tensor], architecture: Architecture) -> tuple[dict[str, Tensor], Form]:
     """Give tensors this library's names, and say in which form they are."""
     own = {theirs: name for name, theirs in torchvision_names(architecture).items()}
     if any(name in tensors for name in own):
@@ -109,19 +124,33 @@ def _recognise(tensors: dict[str, Tensor], architecture: Architecture) -> tuple[
             raise ValueError("the weights hold a layer twice, under torchvision's name and under this library's")
         return renamed, "grouped"
     if not any(".paths." in name for name in tensors):
-        return tensors, "grouped"
+        return dict(tensors), "grouped"
     is_aggregated = any(re.fullmatch(r"stages\.\d+\.\d+\.norm\.weight", name) for name in tensors)
-    return tensors, "aggregated" if is_aggregated else "concatenated"
+    return dict(tensors), "aggregated" if is_aggregated else "concatenated"
 
 
 def _check_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], architecture: Architecture) -> None:
+    if differs := differing_names(tensors, own):
+        raise ValueError(f"these are not the weights of {architecture.name}: {differs}")
+
+
+def differing_names(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Say which tensors are there that should not be, and which should be and are not; empty where none."""
     problems = []
     if unknown := [name for name in tensors if name not in own]:
-        problems.append(f"not recognised: {_listed(unknown)}")
+        problems.append(f"not recognised: {listed(unknown)}")
     if missing := [name for name in own if name not in tensors]:
-        problems.append(f"missing: {_listed(missing)}")
-    if problems:
-        raise ValueError(f"these are not the weights of {architecture.name}: {'; '.join(problems)}")
+        problems.append(f"missing: {listed(missing)}")
+    return "; ".join(problems)
+
+
+def differing_shapes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Name each tensor that has another shape than that of the same name, and both shapes."""
+    return [
+        f"{name} is {tuple(tensors[name].shape)}, the network's is {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
@@ -134,12 +163,10 @@ def _check_shapes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> N
             f"the weights' head has {theirs} classes, the network's has {ours};"
             " pass replace_head=True to keep the network's own head"
         )
-    shapes = [
-        f"{name} is {tuple(tensors[name].shape)}, the network's is {tuple(own[name].shape)}" for name in different
-    ]
-    raise ValueError(f"wrong shapes: {_listed(shapes)}")
+    raise ValueError(f"wrong shapes: {listed(differing_shapes(tensors, own))}")
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Join names by commas, and count those beyond the first dozen."""
     rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + rest

@@ -53,7 +53,7 @@ class Provenance(Spec):
 
 
 class Manifest(Spec):
-    """The words that travel with the weights."""
+    """The words that travel with the weights; `provenance` is None where another library trained them."""
 
     format: Literal[1] = 1
     architecture: Architecture
@@ -61,7 +61,7 @@ class Manifest(Spec):
     class_names: tuple[str, ...]
     measurements: tuple[Measurement, ...] = ()
     calibration: Calibration | None = None
-    provenance: Provenance
+    provenance: Provenance | None = None
 
     @model_validator(mode="after")
     def _a_name_for_every_class(self) -> Self:

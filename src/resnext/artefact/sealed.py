@@ -23,14 +23,14 @@ def write_sealed(path: Path, kind: str, words: str, tensors: Mapping[str, Tensor
     Raises `OSError` where the file cannot be written; what was there before is then still there.
     """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {f"resnext.{kind}": words, _DIGEST: _digest(words, on_cpu)}
+    metadata = {f"resnext.{kind}": words, _DIGEST: digest_of(words, on_cpu)}
     write_atomically(path, save(on_cpu, metadata=metadata))
 
 
 def read_sealed(path: Path, kind: str) -> tuple[str, dict[str, Tensor]]:
     """Read the words of a kind and the tensors. Raises `SealError` where the file is not what was written."""
     words, digest, tensors = _read(path, f"resnext.{kind}")
-    if _digest(words, tensors) != digest:
+    if digest_of(words, tensors) != digest:
         raise SealError(f"{path} was altered after it was written: its SHA-256 does not match")
     return words, tensors
 
@@ -83,7 +83,8 @@ def _read(path: Path, key: str) -> tuple[str, str, dict[str, Tensor]]:
         raise SealError(f"{path} is not a whole safetensors file: {error}") from None
 
 
-def _digest(words: str, tensors: Mapping[str, Tensor]) -> str:
+def digest_of(words: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of words and of tensors on the CPU: of their names, sorted, types, shapes and bytes."""
     total = hashlib.sha256(words.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

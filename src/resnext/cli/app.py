@@ -9,6 +9,7 @@ from resnext.cli.describe import describe
 from resnext.cli.evaluate import evaluate
 from resnext.cli.inspect import inspect
 from resnext.cli.predict import predict
+from resnext.cli.push import push
 from resnext.cli.train import train
 
 app = typer.Typer(
@@ -35,5 +36,5 @@ def resnext(
     """ResNeXt made whole: train an image classifier, score it, ask it, and look into the network."""
 
 
-for command in (describe, inspect, train, evaluate, predict):
+for command in (describe, inspect, train, evaluate, predict, push):
     app.command()(command)

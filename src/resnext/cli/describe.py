@@ -18,7 +18,12 @@ _CARDINALITIES = (1, 2, 4, 8, 32)
 
 
 def describe(
-    subject: Annotated[str, typer.Argument(help="A network's name, a recipe (name or .toml) or an artefact.")],
+    subject: Annotated[
+        str,
+        typer.Argument(
+            help="A network's name, a recipe (name or .toml), or weights: a file, hf:REPO, torchvision:WEIGHTS."
+        ),
+    ],
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Pixels a side; the subject's own, or 224 (CIFAR stem: 32), if left out.")
     ] = None,
@@ -60,17 +65,20 @@ def _find(
     from resnext.spec.architecture import architecture
     from resnext.spec.recipe import AUTO, read_recipe, recipe_names
 
-    if subject.endswith(".safetensors"):
-        from pathlib import Path
+    if _names_weights(subject):
+        from resnext.artefact.weights import open_weights
 
-        from resnext.artefact.store import load_artefact
-
-        manifest = load_artefact(Path(subject))[1]
-        return manifest.architecture, manifest.preprocessing.image_size, manifest
+        weights = open_weights(subject)
+        seen = weights.preprocessing
+        return weights.architecture, None if seen is None else seen.image_size, weights.known()
     if subject.endswith(".toml") or subject in recipe_names():
         recipe = _resolved(read_recipe(subject), data)
         return recipe.network(), None if recipe.image.size == AUTO else recipe.image.size, None
     return architecture(subject, **({"num_classes": num_classes} if num_classes else {})), None, None
+
+
+def _names_weights(subject: str) -> bool:
+    return subject.startswith(("hf:", "torchvision:")) or subject.endswith((".safetensors", ".pt", ".pth", ".bin"))
 
 
 def _resolved(recipe: "Recipe", data: str | None) -> "Recipe":
@@ -158,13 +166,15 @@ def _print_comparison(console: "Console", cost: "Complexity", like: "tuple[str, 
 def _print_manifest(console: "Console", manifest: "Manifest") -> None:
     from resnext.cli.console import percent
 
-    made = manifest.provenance
     console.print(f"\nclasses: {', '.join(manifest.class_names)}")
     for measured in manifest.measurements:
         console.print(
             f"{measured.split}: top-1 error {percent(measured.top1_error_percent)} % on {measured.num_images:,}"
             f" images ({measured.protocol})"
         )
+    made = manifest.provenance
+    if made is None:
+        return
     console.print(
         f"trained by recipe {made.recipe} ({made.recipe_digest[:12]}) on {made.data}, seed {made.seed}, epoch"
         f" {made.epoch}, {made.created}",

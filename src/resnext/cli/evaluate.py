@@ -122,7 +122,7 @@ def evaluate(
         return
     abstentions = find_threshold(target, {each: found[each].answers for each in others}) if target else None
     if as_json:
-        named = {"artefact": str(artefact), "data": data, "split": name, "protocol": protocol.words()}
+        named = {"artefact": artefact, "data": data, "split": name, "protocol": protocol.words()}
         print(json.dumps({**named, **_plain(found[name], abstentions)}))
     else:
         _print_scores(found[name], f"{opened.source}, {name}, {protocol.words()}")
@@ -218,7 +218,8 @@ def _held_out(data: "Data", classifier: "Classifier") -> str:
 
 def _is_trusted(data: "Data", classifier: "Classifier") -> bool:
     """Tell whether what the data holds out was held out in training too, or came so with the data."""
-    return data.has_own_splits or data.digest == classifier.manifest.provenance.data_digest
+    made = classifier.manifest.provenance
+    return data.has_own_splits or (made is not None and data.digest == made.data_digest)
 
 
 def _dataset(data: "Data", split: str) -> "Dataset | Stream":

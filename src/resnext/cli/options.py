@@ -14,7 +14,9 @@ DataArgument = Annotated[
         " wds:SHARDS."
     ),
 ]
-ArtefactArgument = Annotated[Path, typer.Argument(help="A .safetensors file that training wrote.")]
+ArtefactArgument = Annotated[
+    str, typer.Argument(help="A .safetensors file that training wrote, hf:REPO or torchvision:WEIGHTS.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[
     int | None,

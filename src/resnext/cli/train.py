@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from resnext.spec.recipe import Recipe
     from resnext.training.record import Result
     from resnext.training.run import Run
+    from resnext.training.task import Task
 
 _MOST_PROBLEMS, _MOST_SHOWN = 20, 8
+_FEW_IMAGES = 10_000
 
 
 class Form(StrEnum):
@@ -49,6 +51,14 @@ RecipeOption = Annotated[str, typer.Option(help="A recipe's name, or a TOML file
 ModelOption = Annotated[str | None, typer.Option(help="A network's name, such as resnext50_32x4d.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe.")
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="WEIGHTS",
+        help="Start from trained weights: an artefact or a state dict, torchvision:WEIGHTS or hf:REPO.",
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ if left out.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Fixes weights, order and augmentation.")]
@@ -80,6 +90,7 @@ def train(
     recipe: RecipeOption = "quick",
     model: ModelOption = None,
     settings: SetOption = None,
+    from_: FromOption = None,
     out: OutOption = None,
     seed: SeedOption = 0,
     resume: ResumeOption = False,
@@ -102,6 +113,7 @@ def train(
     look at. Ctrl-C and SIGTERM keep what was learnt and end with status 130 and 143. Started by torchrun, many
     processes train one run.
     """
+    from resnext.artefact.weights import open_weights
     from resnext.training.checkpoint import Interval
     from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
@@ -125,8 +137,9 @@ def train(
         opened = world.first_before_others(
             lambda: _opened(data, download=download, strict=strict, quarantine=quarantine)
         )
-        resolved, choices = world.first(lambda: adapt(wanted, opened, machine))
-        task = Task(data=opened, recipe=resolved, seed=seed, choices=choices)
+        weights = world.first_before_others(lambda: open_weights(from_)) if from_ else None
+        resolved, choices = world.first(lambda: adapt(wanted, opened, machine, weights))
+        task = Task(data=opened, recipe=resolved, seed=seed, choices=choices, weights=weights)
         _carry_out(Run(task, conduct, machine, world))
 
 
@@ -184,6 +197,7 @@ def _print_start(console: "Console", run: "Run") -> None:
         console.print(f"Recipe {recipe.name} chose, and --set changes:")
     for choice in choices:
         console.print(f"  {choice.field} = {_shown(choice.value)}: {choice.why}")
+    _print_origin(console, run.task)
     cost = complexity(recipe.network(), recipe.preprocessing().image_size)
     console.print(
         f"{recipe.network().name}: {cost.params / 1e6:.2f} M parameters, {cost.macs / 1e6:.1f} M multiply-accumulates"
@@ -196,6 +210,19 @@ def _print_start(console: "Console", run: "Run") -> None:
         console.print(f"  {sentence}")
     if run.first_step:
         console.print(f"Going on after step {run.first_step:,}, in epoch {run.state.epoch}")
+
+
+def _print_origin(console: "Console", task: "Task") -> None:
+    """Say what training starts from; where that is nothing and images are few, how to do better."""
+    start, num_images = task.start, len(task.data.split("train").labels)
+    if start is not None:
+        classes = "the same classes: its head stays" if start.keeps_head else "a new head for the classes of the data"
+        console.print(f"Starting from {start.origin} ({start.architecture.name}, {start.digest[:12]}); {classes}")
+    elif task.recipe.name == "quick" and num_images < _FEW_IMAGES and not task.data.is_handwriting:
+        console.print(
+            f"From {num_images:,} images, starting from trained weights usually does better: --from ARTEFACT, or --from"
+            " torchvision:resnext50_32x4d, which fetches them"
+        )
 
 
 def _place(run: "Run") -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnext.artefact.manifest import Manifest
-from resnext.artefact.store import load_artefact
+from resnext.artefact.weights import open_network
 from resnext.imaging.decode import ImageError, decode, read, to_rgb
 from resnext.imaging.transform import central_crop, normalise, stack
 from resnext.model.device import pick_device
@@ -110,12 +110,14 @@ class Classifier:
         return self.network(normalise(pixels.to(self.device), self.preprocessing))  # type: ignore[no-any-return]
 
 
-def load(path: str | Path, device: str = "auto") -> Classifier:
-    """Load an artefact as a classifier, on a GPU where there is one unless `device` says otherwise.
+def load(weights: str | Path, device: str = "auto") -> Classifier:
+    """Load a classifier, on a GPU where there is one unless `device` says otherwise.
 
-    Raises `ArtefactError`, a `ValueError`, where the file is not a whole artefact, and `ValueError` on a bad device.
+    `weights` is the path of an artefact, `torchvision:WEIGHTS`, or `hf:REPO` or `hf:FOLDER` of the hub's layout.
+    Raises `ArtefactError`, a `ValueError`, where they are damaged or do not name their classes, `ValueError` on a bad
+    device, and `OSError` where they cannot be fetched.
     """
-    network, manifest = load_artefact(Path(path))
+    network, manifest = open_network(str(weights))
     return Classifier(network, manifest, pick_device(device))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from resnext.evaluation.calibration import Bin
 from resnext.evaluation.metrics import Scores
 from resnext.spec.departures import Departure
-from resnext.spec.resolve import Choice
+from resnext.spec.facts import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,12 +54,14 @@ class ImageRecipe(Spec):
     `train_size` is that of training images, "same" as `size` or smaller: random crops show objects larger than the
     central crop does, and a smaller input costs less (arXiv 1906.06423).
     `mean` and `std` are of RGB values in [0, 1]; "auto" takes what the source declares of its images, else ImageNet's.
+    Where training starts from weights, "auto" takes theirs first. `interpolation` that is "auto" takes theirs too, else
+    it is bicubic.
     """
 
     size: Side | Auto = AUTO
     train_size: Side | Auto | Literal["same"] = SAME
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    interpolation: Interpolation = "bicubic"
+    interpolation: Interpolation | Auto = "bicubic"
     mean: Colour | Auto = IMAGENET_MEAN
     std: PositiveColour | Auto = IMAGENET_STD
 
@@ -228,7 +230,7 @@ class Recipe(Spec):
         return Preprocessing(
             image_size=size,
             resize_size=round(size / self.image.crop_fraction),
-            interpolation=self.image.interpolation,
+            interpolation=chosen(self.image.interpolation, "image.interpolation"),
             mean=chosen(self.image.mean, "image.mean"),
             std=chosen(self.image.std, "image.std"),
         )

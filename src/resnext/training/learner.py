@@ -63,6 +63,23 @@ class Learner:
     micro_batch_size: int | None = None
     class_weights: Tensor | None = None
 
+    def enter_epoch(self) -> None:
+        """Make the network ready to learn in the epoch under way, at its beginning or further on.
+
+        While the recipe freezes it, all but the head is left as it is, the statistics of batch norm too.
+        """
+        network = self.state.network
+        is_frozen = self.state.epoch <= chosen(self.recipe.fine_tuning.frozen_epochs, "fine_tuning.frozen_epochs")
+        network.train(not is_frozen)
+        network.head.train()
+        body = [parameter for name, parameter in network.named_parameters() if not name.startswith("head.")]
+        if any(parameter.requires_grad == is_frozen for parameter in body):
+            for parameter in body:
+                parameter.requires_grad_(not is_frozen)
+            # The processes exchange the gradients of what learnt when they were joined.
+            self.model = self.world.alone(self.model)
+            self.model = self.world.replicated(self.model)
+
     def step(self, batch: Batch, learning_rate: float) -> Outcome:
         """Take one step on this process's part of a batch.
 
@@ -71,7 +88,7 @@ class Learner:
         """
         state = self.state
         for group in state.optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["lr_scale"]
         sums = self.world.sum(self._gradients_within_memory(batch))
         loss_sum, num_correct, num_images, num_left_out = sums.tolist()
         if not math.isfinite(loss_sum):
@@ -143,7 +160,7 @@ class Learner:
         else:
             state.scaler.step(state.optimiser)
             state.scaler.update()
-        norms = ghost_norms(state.network)
+        norms = [norm for norm in ghost_norms(state.network) if norm.training]
         for norm in norms:
             norm.fold()
         self.world.average(statistic for norm in norms for statistic in norm.running_statistics)

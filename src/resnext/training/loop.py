@@ -81,7 +81,7 @@ def epochs(course: Course) -> Iterator[Report]:
 def _steps(course: Course) -> Iterator[StepReport]:
     """Take what is left of the steps of the epoch under way."""
     learner, state = course.learner, course.learner.state
-    state.network.train()
+    learner.enter_epoch()
     first_step = state.step - (state.epoch - 1) * course.horizon.steps_per_epoch
     since = time.perf_counter()
     for batch in course.batches(state.epoch, first_step):

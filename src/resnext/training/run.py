@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnext.artefact.weights import open_weights
 from resnext.data.augment import augmenter
 from resnext.data.dataset import Data
 from resnext.data.loader import Feed, UnreadableError
@@ -41,7 +42,7 @@ class Run:
         check_layout(task, machine, world)
         self.task, self.machine, self.world = task, machine, world
         self.device = world.device(machine.device)
-        self.state = initial_state(task.recipe, task.seed, machine, self.device)
+        self.state = initial_state(task.recipe, task.seed, machine, self.device, task.begin)
         # The folder comes last, so that a run that cannot begin leaves none.
         place = Place(machine=machine, device=str(self.device), num_processes=world.size, launch=world.launch)
         self.journal = Journal(task, conduct, place, world)
@@ -178,16 +179,18 @@ class Run:
         )
 
 
-def train(
+def train(  # noqa: PLR0913 - a keyword for each thing that a user may say
     data: str | Data,
     recipe: str | Recipe = "quick",
     out: str | Path | Conduct | None = None,
     *,
+    start: str | None = None,
     seed: int = 0,
     machine: Machine | None = None,
 ) -> Result:
     """Train on data, opened or named as for `resnext.open_data`, by a recipe, read or named as for `read_recipe`.
 
+    `start` names weights to start from: a path, `torchvision:WEIGHTS` or `hf:REPO`; random ones if left out.
     Writes a run folder, by default a new one under `runs/`, and returns how it ended; `out` may also be a `Conduct`,
     which says more of how the run is kept, and whether it goes on where it stopped. Under `torchrun`, all processes
     train one run. Ctrl-C raises `KeyboardInterrupt`; what was learnt since the last checkpoint is then learnt again.
@@ -197,9 +200,10 @@ def train(
     machine = machine or Machine()
     with join_world() as world:
         opened = world.first_before_others(lambda: open_data(data)) if isinstance(data, str) else data
+        weights = None if start is None else world.first_before_others(lambda: open_weights(start))
         wanted = read_recipe(recipe) if isinstance(recipe, str) else recipe
-        resolved, choices = world.first(lambda: adapt(wanted, opened, machine))
-        task = Task(data=opened, recipe=resolved, seed=seed, choices=choices)
+        resolved, choices = world.first(lambda: adapt(wanted, opened, machine, weights))
+        task = Task(data=opened, recipe=resolved, seed=seed, choices=choices, weights=weights)
         conduct = out if isinstance(out, Conduct) else Conduct(out=Path(out) if out else None)
         run = Run(task, conduct, machine, world)
         try:

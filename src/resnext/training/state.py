@@ -1,6 +1,6 @@
 """What changes while a network trains, all of it: what a checkpoint holds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from resnext.model.forms import build, convert_tensors
 from resnext.model.ghost_norm import use_ghost_norm
 from resnext.model.network import Network
-from resnext.spec.recipe import Recipe
+from resnext.spec.recipe import Recipe, chosen
 from resnext.spec.value import Spec
 from resnext.training.machine import Machine
 from resnext.training.optimiser import make_optimiser
@@ -122,9 +122,16 @@ class TrainingState:
         }
 
 
-def initial_state(recipe: Recipe, seed: int, machine: Machine, device: torch.device) -> TrainingState:
-    """Return the state before the first step: weights drawn from the seed, in the machine's form and type."""
+def initial_state(
+    recipe: Recipe, seed: int, machine: Machine, device: torch.device, begin: Callable[[Network], None] | None = None
+) -> TrainingState:
+    """Return the state before the first step: weights drawn from the seed, in the machine's form and type.
+
+    `begin`, if given, then puts others into the network, in place.
+    """
     network = build(recipe.network(), machine.form, torch.Generator().manual_seed(seed))
+    if begin is not None:
+        begin(network)
     network = network.to(device, machine.dtype).to(memory_format=torch.channels_last)
     average = None if recipe.average_decay is None else deepcopy(network).eval().requires_grad_(False)
     if recipe.batch_norm_images is not None:
@@ -132,7 +139,7 @@ def initial_state(recipe: Recipe, seed: int, machine: Machine, device: torch.dev
     is_scaled = machine.autocast_dtype(device) == torch.float16
     return TrainingState(
         network,
-        make_optimiser(network, recipe.optimiser),
+        make_optimiser(network, recipe.optimiser, chosen(recipe.fine_tuning.layer_decay, "fine_tuning.layer_decay")),
         average=average,
         scaler=torch.amp.GradScaler(device.type) if is_scaled else None,
     )

@@ -10,8 +10,8 @@ from resnext.evaluation.outputs import Outputs
 from resnext.report.story import Attempt, Epoch, Examination, RunStory, Score
 from resnext.spec.complexity import complexity
 from resnext.spec.departures import departures, rate_departure
+from resnext.spec.facts import Choice
 from resnext.spec.recipe import chosen
-from resnext.spec.resolve import Choice
 from resnext.training.examination import examine
 from resnext.training.folder import RunFolder
 from resnext.training.log import read_log

@@ -3,11 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from resnext.artefact.adapters import load_weights
+from resnext.artefact.weights import Weights
 from resnext.data.dataset import Data, DataError
 from resnext.data.facts import shorter_side
 from resnext.data.stream import Stream
+from resnext.model.network import Network
+from resnext.spec.facts import Choice, Facts, Start
 from resnext.spec.recipe import Recipe, chosen
-from resnext.spec.resolve import Choice, Facts, resolve
+from resnext.spec.resolve import resolve
+from resnext.spec.start import check_start
 from resnext.training.machine import Machine, num_cores
 from resnext.training.schedule import Horizon
 
@@ -16,15 +21,19 @@ _MIN_TRAINING_IMAGES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be learnt: opened data, a resolved recipe and a seed; `choices` are what resolving the recipe chose.
+    """What is to be learnt: opened data, a resolved recipe and a seed; and the weights to start from, if any.
 
-    Raises `DataError` on too few images, `SpecError` on a recipe that is not resolved, `ValueError` on a negative seed.
+    `choices` are what resolving the recipe chose.
+
+    Raises `DataError` on too few images, `SpecError` on a recipe that is not resolved or names other weights,
+    `ValueError` on a negative seed.
     """
 
     data: Data
     recipe: Recipe
     seed: int = 0
     choices: tuple[Choice, ...] = ()
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         num_images = len(self.data.split("train").labels)
@@ -40,6 +49,17 @@ class Task:
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: a whole number from 0 on")
         self.recipe.digest()
+        check_start(self.recipe, self.start)
+
+    @property
+    def start(self) -> Start | None:
+        """The weights to start from, as far as a recipe adapts to them."""
+        return start_of(self.weights, self.data)
+
+    def begin(self, network: Network) -> None:
+        """Put the weights to start from into a network; its head stays where the classes are not the same."""
+        if self.weights is not None and self.start is not None:
+            load_weights(network, self.weights.tensors, replace_head=not self.start.keeps_head)
 
     @property
     def horizon(self) -> Horizon:
@@ -48,8 +68,23 @@ class Task:
         return Horizon(chosen(self.recipe.epochs, "epochs"), max(1, num_steps))
 
 
-def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[Choice, ...]]:
-    """Resolve a recipe for opened data on a machine, and say what was chosen and why."""
+def start_of(weights: Weights | None, data: Data) -> Start | None:
+    """Return what a recipe adapts to of weights, on data whose classes may be those of the weights."""
+    if weights is None:
+        return None
+    return Start(
+        origin=weights.origin,
+        digest=weights.digest,
+        architecture=weights.architecture,
+        preprocessing=weights.preprocessing,
+        keeps_head=weights.class_names == data.class_names,
+    )
+
+
+def adapt(
+    recipe: Recipe, data: Data, machine: Machine, weights: Weights | None = None
+) -> tuple[Recipe, tuple[Choice, ...]]:
+    """Resolve a recipe for opened data on a machine, from weights if any, and say what was chosen and why."""
     labels = data.split("train").labels
     counts = Counter(labels)
     facts = Facts(
@@ -62,5 +97,6 @@ def adapt(recipe: Recipe, data: Data, machine: Machine) -> tuple[Recipe, tuple[C
         colour_mean=data.colour_mean,
         colour_std=data.colour_std,
         class_counts={name: counts[label] for label, name in enumerate(data.class_names)},
+        start=start_of(weights, data),
     )
     return resolve(recipe, facts)

@@ -135,7 +135,12 @@ class World:
         """Return a module that computes as the network does and averages gradients over all processes."""
         if self.size == 1:
             return network
+        gc.collect()  # a replica of it that was just dropped would still answer to its gradients
         return DistributedDataParallel(network, **_NO_BROADCAST)
+
+    def alone(self, network: nn.Module) -> nn.Module:
+        """Return the module that was replicated."""
+        return network.module if isinstance(network, DistributedDataParallel) else network
 
     def without_exchange(self, network: nn.Module) -> AbstractContextManager[None]:
         """Within this context, gradients of a replicated network are added up and not yet averaged."""
