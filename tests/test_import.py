@@ -15,6 +15,7 @@ FACE = {
     "convert",
     "evaluate",
     "export_weights",
+    "forecast",
     "load",
     "load_weights",
     "solve_width",

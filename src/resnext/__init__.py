@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from resnext.spec.protocol import ScoringProtocol
     from resnext.spec.recipe import read_recipe
     from resnext.training.checkpoint import Interval
+    from resnext.training.forecast import Forecast, forecast
     from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
     from resnext.training.run import train
@@ -29,6 +30,7 @@ __all__ = [
     "Architecture",
     "Classifier",
     "Conduct",
+    "Forecast",
     "Interval",
     "Machine",
     "Prediction",
@@ -42,6 +44,7 @@ __all__ = [
     "evaluate",
     "evaluation_batches",
     "export_weights",
+    "forecast",
     "inspect",
     "load",
     "load_weights",
@@ -61,6 +64,7 @@ _HOMES = {
     "Architecture": "resnext.spec.architecture",
     "Classifier": "resnext.inference.classifier",
     "Conduct": "resnext.training.journal",
+    "Forecast": "resnext.training.forecast",
     "Interval": "resnext.training.checkpoint",
     "Machine": "resnext.training.machine",
     "Prediction": "resnext.inference.classifier",
@@ -74,6 +78,7 @@ _HOMES = {
     "evaluate": "resnext.evaluation.evaluate",
     "evaluation_batches": "resnext.data.loader",
     "export_weights": "resnext.artefact.adapters",
+    "forecast": "resnext.training.forecast",
     "inspect": "resnext.data.inspect",
     "load": "resnext.inference.classifier",
     "load_weights": "resnext.artefact.adapters",

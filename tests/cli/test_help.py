@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "push")
+COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "push", "env")
 
 
 def stripped(text: str) -> str:

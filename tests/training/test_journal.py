@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_names_all_images_of_its_batch(
     tmp_path: Path, train: Train, data: Data, events: Events, value: float
 ) -> None:
     run = train(tmp_path / "run", data=data)
-    batches = run._course().batches(1, 1)
+    batches = run.course().batches(1, 1)
     expected = next(batches).names
     with pytest.raises(NonFiniteLossError, match=r"at step 2\b") as caught:
         for _ in run:

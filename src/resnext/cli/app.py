@@ -6,6 +6,7 @@ import typer
 
 from resnext import __version__
 from resnext.cli.describe import describe
+from resnext.cli.env import env
 from resnext.cli.evaluate import evaluate
 from resnext.cli.inspect import inspect
 from resnext.cli.predict import predict
@@ -36,5 +37,5 @@ def resnext(
     """ResNeXt made whole: train an image classifier, score it, ask it, and look into the network."""
 
 
-for command in (describe, inspect, train, evaluate, predict, push):
+for command in (describe, inspect, train, evaluate, predict, push, env):
     app.command()(command)

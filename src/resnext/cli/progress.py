@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from resnext.cli.console import percent
+from resnext.cli.console import duration, percent
 from resnext.cli.interrupt import StopRequest
-from resnext.training.loop import EpochReport, Report, StepReport
+from resnext.training.loop import EpochReport, Report
+from resnext.training.pace import Pace, length_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,33 +48,9 @@ def _view(run: "Run", console: "Console") -> Iterator[_View]:
         yield _Bar(run, progress)
 
 
-class _Pace:
-    """Images a second, and the time left, from the steps since the start."""
-
-    def __init__(self, run: "Run") -> None:
-        self.num_steps = run.task.horizon.num_steps
-        self.first_step = run.first_step
-        self.started = time.perf_counter()
-        self.num_images = 0
-        self.training_seconds = 0.0
-        self.resumed = self.started
-
-    def step(self, report: StepReport) -> None:
-        now = time.perf_counter()
-        self.num_images += report.num_images
-        self.training_seconds += now - self.resumed
-        self.resumed = now
-
-    def rest(self) -> None:
-        """Leave the time since the last step out of the training speed: it went into scoring."""
-        self.resumed = time.perf_counter()
-
-    def images_per_second(self) -> float:
-        return self.num_images / max(self.training_seconds, 1e-9)
-
-    def left(self, step: int) -> str:
-        elapsed = time.perf_counter() - self.started
-        return _duration(elapsed * (self.num_steps - step) / max(1, step - self.first_step))
+def _pace(run: "Run") -> Pace:
+    num_scorings = run.state.epoch if run.state.is_epoch_done else run.state.epoch - 1
+    return Pace(length_of(run.task), time.perf_counter(), run.first_step, num_scorings)
 
 
 class _Lines:
@@ -82,17 +59,17 @@ class _Lines:
     def __init__(self, run: "Run", console: "Console") -> None:
         self.console = console
         self.num_epochs = run.task.horizon.num_epochs
-        self.pace = _Pace(run)
+        self.pace = _pace(run)
         self.last_line = time.perf_counter()
 
     def show(self, report: Report) -> None:
         if isinstance(report, EpochReport):
-            self.pace.rest()
-            self._print(f"{_epoch_line(report, self.num_epochs)}, {self.pace.left(report.step)} left")
+            self.pace.score(time.perf_counter())
+            self._print(f"{_epoch_line(report, self.num_epochs)}, {_left(self.pace)}")
             return
-        self.pace.step(report)
+        self.pace.take_step(time.perf_counter(), report.wait_seconds)
         if time.perf_counter() - self.last_line > _SECONDS_BETWEEN_LINES:
-            speed = f"{self.pace.images_per_second():.0f} images/s, {self.pace.left(report.step)} left"
+            speed = f"{self.pace.images_per_second:.0f} images/s, {_left(self.pace)}"
             self._print(f"epoch {report.epoch}/{self.num_epochs} step {report.step}: loss {report.loss:.3f}, {speed}")
 
     def _print(self, line: str) -> None:
@@ -106,23 +83,25 @@ class _Bar:
     def __init__(self, run: "Run", progress: Progress) -> None:
         self.progress = progress
         self.num_epochs = run.task.horizon.num_epochs
-        self.pace = _Pace(run)
+        self.pace = _pace(run)
         self.errors = ""
-        self.task: TaskID = progress.add_task("starting", total=self.pace.num_steps, completed=run.first_step, speed="")
+        self.task: TaskID = progress.add_task(
+            "starting", total=self.pace.length.num_steps, completed=run.first_step, speed=""
+        )
 
     def show(self, report: Report) -> None:
         if isinstance(report, EpochReport):
-            self.pace.rest()
+            self.pace.score(time.perf_counter())
             train, held_out = report.train_top1_error_percent, report.scores.top1_error_percent
             self.errors = f"  errors {percent(train)} % train, {percent(held_out)} % held out"
             self.progress.console.print(_epoch_line(report, self.num_epochs))
             return
-        self.pace.step(report)
+        self.pace.take_step(time.perf_counter(), report.wait_seconds)
         self.progress.update(
             self.task,
             completed=report.step,
             description=f"epoch {report.epoch}/{self.num_epochs}  loss {report.loss:.3f}{self.errors}",
-            speed=f"{self.pace.images_per_second():.0f} images/s  {self.pace.left(report.step)} left",
+            speed=f"{self.pace.images_per_second:.0f} images/s  {_left(self.pace)}",
         )
 
 
@@ -135,7 +114,6 @@ def _epoch_line(report: EpochReport, num_epochs: int) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+def _left(pace: Pace) -> str:
+    seconds = pace.seconds_left
+    return "time left not known yet" if seconds is None else f"{duration(seconds)} left"

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from resnext.spec.recipe import Recipe
     from resnext.training.record import Result
     from resnext.training.run import Run
-    from resnext.training.task import Task
-
-_MOST_PROBLEMS, _MOST_SHOWN = 20, 8
-_FEW_IMAGES = 10_000
 
 
 class Form(StrEnum):
@@ -83,6 +79,13 @@ CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the netw
 DeterministicOption = Annotated[
     bool, typer.Option("--deterministic", help="Refuse operations that differ from run to run.")
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Train nothing: forecast memory and time, and draw augmented images.")
+]
+SheetOption = Annotated[
+    Path | None, typer.Option(help="The PNG file of a dry run's augmented images; augmented.png if left out.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a dry run's forecast as one JSON object.")]
 
 
 def train(
@@ -106,6 +109,9 @@ def train(
     download: DownloadOption = False,
     strict: StrictOption = False,
     quarantine: QuarantineOption = None,
+    is_dry: DryRunOption = False,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a classifier on images.
 
@@ -114,6 +120,7 @@ def train(
     processes train one run.
     """
     from resnext.artefact.weights import open_weights
+    from resnext.cli import dry_run
     from resnext.training.checkpoint import Interval
     from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
@@ -133,6 +140,7 @@ def train(
         is_deterministic=deterministic,
     )
     machine.torch_device()
+    planned = dry_run.plan(conduct, machine, sheet, is_dry=is_dry, as_json=as_json)
     with join_world() as world:
         opened = world.first_before_others(
             lambda: _opened(data, download=download, strict=strict, quarantine=quarantine)
@@ -140,7 +148,10 @@ def train(
         weights = world.first_before_others(lambda: open_weights(from_)) if from_ else None
         resolved, choices = world.first(lambda: adapt(wanted, opened, machine, weights))
         task = Task(data=opened, recipe=resolved, seed=seed, choices=choices, weights=weights)
-        _carry_out(Run(task, conduct, machine, world))
+        if planned is not None:
+            dry_run.carry_out(planned, task, world)
+        else:
+            _carry_out(Run(task, conduct, machine, world))
 
 
 def _wanted(recipe: str, model: str | None, settings: list[str] | None) -> "Recipe":
@@ -183,59 +194,17 @@ def _carry_out(run: "Run") -> None:
 
 
 def _print_start(console: "Console", run: "Run") -> None:
-    from resnext.spec.complexity import complexity
-    from resnext.spec.departures import rate_departure
+    from resnext.cli.task import print_task
 
-    data, recipe, choices = run.task.data, run.task.recipe, run.task.choices
-    splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
-    console.print(f"{data.source}: {len(data.class_names)} classes, {splits}")
-    for problem in data.problems[:_MOST_PROBLEMS]:
-        console.print(f"  {problem}")
-    if len(data.problems) > _MOST_PROBLEMS:
-        console.print(f"  and {len(data.problems) - _MOST_PROBLEMS} more, all in events.jsonl")
-    if choices:
-        console.print(f"Recipe {recipe.name} chose, and --set changes:")
-    for choice in choices:
-        console.print(f"  {choice.field} = {_shown(choice.value)}: {choice.why}")
-    _print_origin(console, run.task)
-    cost = complexity(recipe.network(), recipe.preprocessing().image_size)
-    console.print(
-        f"{recipe.network().name}: {cost.params / 1e6:.2f} M parameters, {cost.macs / 1e6:.1f} M multiply-accumulates"
-        f" an image; {run.task.horizon.num_steps:,} steps on {_place(run)}; writing {run.folder.path}"
-    )
-    is_own_rate = all(choice.field != "optimiser.learning_rate" for choice in choices)
-    if is_own_rate and (departure := rate_departure(recipe)):
-        console.print(f"  {departure}")
+    print_task(console, run.task, f"on {_place(run)}; writing {run.folder.path}")
     for sentence in run.journal.passed_over:
         console.print(f"  {sentence}")
     if run.first_step:
         console.print(f"Going on after step {run.first_step:,}, in epoch {run.state.epoch}")
 
 
-def _print_origin(console: "Console", task: "Task") -> None:
-    """Say what training starts from; where that is nothing and images are few, how to do better."""
-    start, num_images = task.start, len(task.data.split("train").labels)
-    if start is not None:
-        classes = "the same classes: its head stays" if start.keeps_head else "a new head for the classes of the data"
-        console.print(f"Starting from {start.origin} ({start.architecture.name}, {start.digest[:12]}); {classes}")
-    elif task.recipe.name == "quick" and num_images < _FEW_IMAGES and not task.data.is_handwriting:
-        console.print(
-            f"From {num_images:,} images, starting from trained weights usually does better: --from ARTEFACT, or --from"
-            " torchvision:resnext50_32x4d, which fetches them"
-        )
-
-
 def _place(run: "Run") -> str:
     return str(run.device) if run.world.size == 1 else f"{run.world.size} processes, {run.device.type}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict) and len(value) > _MOST_SHOWN:
-        least, most = min(value, key=value.__getitem__), max(value, key=value.__getitem__)
-        return f"{len(value)} values from {least} {value[least]} to {most} {value[most]}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _print_result(console: "Console", data: "Data", result: "Result") -> None:

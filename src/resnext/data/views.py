@@ -99,11 +99,16 @@ class Remembered:
         if index in self._images:
             return self._images[index]
         image = self.dataset.image(index)
-        num_bytes = _BYTES_PER_PIXEL * image.width * image.height + _BYTES_PER_IMAGE
+        num_bytes = remembered_bytes(image)
         if self._num_bytes + num_bytes <= MAX_REMEMBERED_BYTES:
             self._num_bytes += num_bytes
             self._images[index] = image
         return image
+
+
+def remembered_bytes(image: Image.Image) -> int:
+    """Return the memory that a decoded image takes."""
+    return _BYTES_PER_PIXEL * image.width * image.height + _BYTES_PER_IMAGE
 
 
 def under_classes(data: Data, class_names: Sequence[str]) -> Data:

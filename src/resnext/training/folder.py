@@ -38,20 +38,29 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = {entry.name for entry in self.path.iterdir()} - {_LOCK}
-            if held and not resumes:
-                raise ValueError(
-                    f"{self.path} already holds files; give another folder, so that nothing is lost, or --resume to go"
-                    " on with the run in it"
-                )
-            if held and not held & {_EVENTS, _ATTEMPTS}:
-                raise ValueError(f"{self.path} holds files but no {_EVENTS} of a run; there is nothing to resume")
+            self.check(resumes=resumes)
             self._lock.acquire()
             self._sweep()
         except Timeout:
             raise ValueError(f"{self.path} is being written by another process; wait for it or stop it") from None
         except OSError as error:
             raise ValueError(f"{self.path} cannot be used as a run folder: {error.strerror}") from None
+
+    def check(self, *, resumes: bool) -> None:
+        """Make sure, and write nothing, that what the path holds, if anything, is as `claim` needs it.
+
+        Raises `ValueError` where it is not.
+        """
+        if not self.path.exists():
+            return
+        held = {entry.name for entry in self.path.iterdir()} - {_LOCK}
+        if held and not resumes:
+            raise ValueError(
+                f"{self.path} already holds files; give another folder, so that nothing is lost, or --resume to go"
+                " on with the run in it"
+            )
+        if held and not held & {_EVENTS, _ATTEMPTS}:
+            raise ValueError(f"{self.path} holds files but no {_EVENTS} of a run; there is nothing to resume")
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing: unfinished files, and an unfinished line."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from resnext.data.loader import Batch
@@ -64,7 +64,7 @@ class Course:
         return learning_rate(recipe.schedule, peak, self.horizon, step)
 
 
-def epochs(course: Course) -> Iterator[Report]:
+def epochs(course: Course) -> Generator[Report, None, None]:
     """Train from where the state is to the last epoch, and report every step and every epoch.
 
     Between two reports the state is consistent, so that a caller may save it, or stop.

@@ -80,7 +80,7 @@ class Run:
         self.machine.settle()
         board = Board(self.folder.tensorboard, self.first_step) if self.world.is_first else None
         try:
-            for report in epochs(self._course()):
+            for report in epochs(self.course()):
                 self._keep(report)
                 if board:
                     board.show(report)
@@ -151,7 +151,8 @@ class Run:
         by_class = [weights.get(name, 1.0) for name in self.task.data.class_names]
         return torch.tensor(by_class, dtype=self.machine.dtype, device=self.device)
 
-    def _course(self) -> Course:
+    def course(self) -> Course:
+        """Return all that the loop is given: `iter` goes through it and writes what belongs to each report."""
         recipe, train = self.task.recipe, self.task.data.split("train")
         seen = recipe.training_preprocessing()
         sampler = Sampler(

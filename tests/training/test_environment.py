@@ -1,0 +1,60 @@
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnext.training.environment import environment, requirements, variables
+from resnext.training.provenance import versions
+
+LINES = [
+    "torch>=2.11",
+    "typer<0.30,>=0.29",
+    "scikit-learn",
+    'huggingface-hub>=1.0; extra == "hub"',
+    "datasets>=4.0 ; extra == 'hub'",
+    "pywin32; sys_platform == 'win32' and extra == 'dev'",
+    "resnext[hub]; extra == 'dev'",
+]
+
+
+def test_requirements_are_listed_by_extra() -> None:
+    assert requirements(LINES) == {
+        "": ["torch", "typer", "scikit-learn"],
+        "hub": ["huggingface-hub", "datasets"],
+        "dev": ["pywin32"],
+    }
+
+
+def test_every_required_package_has_its_version() -> None:
+    found = environment()["versions"]
+    assert found == {**found, **versions()}
+    for package in requirements(requires("resnext") or ())[""]:
+        assert found[package] in (version(package), torch.__version__)
+
+
+def test_what_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["pillow", "no-such-package-here>=3; extra == 'rare'", "pillow; extra == 'rare'"]
+    monkeypatch.setattr("resnext.training.environment.requires", lambda package: lines)
+    assert environment()["extras"] == {"rare": {"no-such-package-here": None, "pillow": version("pillow")}}
+
+
+def test_the_cpu_is_there() -> None:
+    assert environment()["devices"]["cpu"]["capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_variables_that_matter_are_shown_and_no_others() -> None:
+    given = {
+        "OMP_NUM_THREADS": "2",
+        "RESNEXT_TIMEOUT_SECONDS": "9",
+        "SECRET_TOKEN": "x",
+        "USER": "alice",
+        "PATH": "/bin",
+    }
+    assert variables(given) == {"OMP_NUM_THREADS": "2", "RESNEXT_TIMEOUT_SECONDS": "9"}
+
+
+def test_the_home_folder_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    assert Path.home() == Path("/home/alice")
+    assert variables({"HF_HOME": "/home/alice/models"}) == {"HF_HOME": "~/models"}
