@@ -215,11 +215,10 @@ def test_two_processes_write_the_temperature_of_one(
     for name in ("best.safetensors", "last.safetensors"):
         one, two = (load_artefact(tmp_path / folder / name)[1].calibration for folder in ("one", "two"))
         assert one is not None
-        assert two == one.replace(
-            temperature=pytest.approx(one.temperature, rel=1e-4),
-            ece_before_percent=pytest.approx(one.ece_before_percent, abs=1e-3),
-            ece_after_percent=pytest.approx(one.ece_after_percent, abs=1e-3),
-        )
+        assert two is not None
+        assert (two.split, two.num_images) == (one.split, one.num_images) == ("val", 60)
+        assert two.temperature == pytest.approx(one.temperature, rel=1e-4)
+        assert two.ece_after_percent == pytest.approx(one.ece_after_percent, abs=1e-3)
 
 
 @pytest.fixture
