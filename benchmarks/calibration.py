@@ -39,7 +39,8 @@ def figures(abstention: Abstention) -> dict[str, Any]:
 def report(artefact: Path, data: Data) -> dict[str, Any]:
     """Return all figures of one artefact."""
     classifier = resnext.load(artefact)
-    if classifier.manifest.provenance.data_digest != data.digest:
+    made = classifier.manifest.provenance
+    if made is None or made.data_digest != data.digest:
         raise SystemExit(f"{artefact} was not trained on {data.source}: its validation split is another")
     (_, val), (scores, test) = (examined(classifier, data, split) for split in ("val", "test"))
     thresholds = {}
@@ -54,7 +55,7 @@ def report(artefact: Path, data: Data) -> dict[str, Any]:
             "test": figures(held),
         }
     return {
-        "seed": classifier.manifest.provenance.seed,
+        "seed": made.seed,
         "model": classifier.manifest.architecture.name,
         "num_test_images": scores.num_images,
         "top1_error_percent": scores.top1_error_percent,

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 
+from resnext.artefact.sealed import digest_of
 from resnext.artefact.store import load_artefact
+from resnext.artefact.weights import Weights
 from resnext.data.dataset import ArrayDataset, Data, Dataset
 from resnext.imaging.decode import ImageError
+from resnext.model.forms import build
 from resnext.spec.recipe import Recipe
 from resnext.training.checkpoint import Checkpoints
 from resnext.training.journal import Conduct
@@ -196,3 +200,14 @@ def _timeless(value: Any) -> Any:
 def _digest(tensor: Tensor) -> str:
     words = f"{tensor.dtype} {tuple(tensor.shape)} "
     return words + hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+@pytest.fixture(scope="module")
+def weights(recipe: Recipe, randomised: Callable[..., None]) -> Weights:
+    """Return weights of the tiny network, for five classes, with statistics of their own."""
+    network = build(recipe.network().replace(num_classes=5), generator=torch.Generator().manual_seed(7))
+    randomised(network)
+    tensors = dict(network.state_dict())
+    return Weights(
+        origin="others.pt", architecture=network.architecture, tensors=tensors, digest=digest_of("", tensors)
+    )

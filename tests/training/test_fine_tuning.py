@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from resnext.artefact.sealed import digest_of
 from resnext.artefact.weights import Weights
 from resnext.data.dataset import Data
 from resnext.model.forms import build
@@ -21,17 +20,6 @@ from resnext.training.run import Run
 from resnext.training.task import Task, adapt
 
 FROZEN = 2
-
-
-@pytest.fixture(scope="module")
-def weights(recipe: Recipe, randomised: Callable[..., None]) -> Weights:
-    """Return weights of the tiny network, for five classes, with statistics of their own."""
-    network = build(recipe.network().replace(num_classes=5), generator=torch.Generator().manual_seed(7))
-    randomised(network)
-    tensors = dict(network.state_dict())
-    return Weights(
-        origin="others.pt", architecture=network.architecture, tensors=tensors, digest=digest_of("", tensors)
-    )
 
 
 @pytest.fixture(scope="module")

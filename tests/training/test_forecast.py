@@ -10,6 +10,7 @@ from torch import Tensor
 
 import resnext
 from resnext.artefact.store import load_artefact
+from resnext.artefact.weights import Weights
 from resnext.data.dataset import Data, Dataset
 from resnext.spec.recipe import Recipe
 from resnext.training import rehearsal
@@ -60,12 +61,16 @@ def test_the_forecast_is_plain_json_with_what_follows_from_it(forecast: Forecast
     assert plain["duration"]["run_seconds"] > 0
 
 
-def test_frozen_epochs_are_forecast_to_take_less(data: Data, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_epochs_are_forecast_to_take_less(
+    data: Data, recipe: Recipe, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = rehearsal.StepTime(seconds=10.0, wait_seconds=1.0, num_steps=3)
     monkeypatch.setattr("resnext.training.forecast.time_steps", lambda run, course: step)
     whole, frozen = (
         forecast_of(
-            Task(data=data, recipe=recipe.replace(fine_tuning={"frozen_epochs": number})), HERE, World()
+            Task(data=data, recipe=recipe.replace(fine_tuning={"frozen_epochs": number}), weights=weights),
+            HERE,
+            World(),
         ).duration
         for number in (0, 1)
     )

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resnext.artefact.weights import Weights
+from resnext.data.dataset import Data
 from resnext.spec.recipe import Recipe
 from resnext.training.pace import FORWARD_COST, Length, Pace, length_of
 from resnext.training.task import Task
@@ -139,7 +141,7 @@ def test_a_first_scoring_that_took_longer_is_left_behind() -> None:
     assert max(run.errors()) < A_FIFTH
 
 
-@given(first_step=st.integers(0, 290), slow=st.floats(1, 1.2))
+@given(first_step=st.integers(0, 290), slow=st.floats(1, 1.19))
 def test_a_resumed_run_counts_what_is_left_of_it(first_step: int, slow: float) -> None:
     run = Simulated(
         num_epochs=30, steps_per_epoch=10, first_step=first_step, scoring=FORWARD_COST, slow_first_epoch=slow
@@ -172,9 +174,9 @@ def test_the_speed_is_that_of_recent_steps() -> None:
     assert pace.images_per_second == pytest.approx(10 / 0.5)
 
 
-def test_the_length_of_a_task_is_that_of_its_run(data, recipe: Recipe) -> None:
+def test_the_length_of_a_task_is_that_of_its_run(data: Data, recipe: Recipe, weights: Weights) -> None:
     frozen = recipe.replace(fine_tuning={"frozen_epochs": 1})
-    length = length_of(Task(data=data, recipe=frozen))
+    length = length_of(Task(data=data, recipe=frozen, weights=weights))
     assert (length.num_epochs, length.steps_per_epoch, length.num_steps, length.images_per_step) == (2, 3, 6, 8)
     assert (length.num_scored_images, length.num_test_images, length.num_frozen_epochs) == (9, 9, 1)
     assert length.work(6) == pytest.approx(3 * FORWARD_COST + 3)
