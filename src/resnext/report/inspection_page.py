@@ -111,5 +111,4 @@ def _side_chart(sizes: Sequence[Mapping[str, int]]) -> Markup | None:
         axes.set_xticklabels([str(tick) for tick in ticks])
         axes.minorticks_off()
     axes.set_xlabel("pixels")
-    axes.set_ylabel("images")
     return svg(figure)
