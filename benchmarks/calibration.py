@@ -16,7 +16,7 @@ from typing import Any
 import resnext
 from resnext.data.dataset import Data
 from resnext.evaluation.abstention import Abstention, answers_at, threshold_for
-from resnext.evaluation.answers import Answers, examine
+from resnext.evaluation.answers import Answers, count_and_keep
 from resnext.evaluation.metrics import Scores
 
 SEEDS = (0, 1, 2)
@@ -26,7 +26,7 @@ PRECISIONS = (0.95, 0.98, 0.99)
 def examined(classifier: resnext.Classifier, data: Data, split: str) -> tuple[Scores, Answers]:
     """Score a classifier on a split, and keep how sure it is."""
     batches = resnext.evaluation_batches(data.split(split), classifier.preprocessing)
-    counts, answers = examine(classifier.logits, batches, len(classifier.class_names), classifier.temperature)
+    counts, answers = count_and_keep(classifier.logits, batches, len(classifier.class_names), classifier.temperature)
     return Scores.of(counts, classifier.class_names), answers
 
 

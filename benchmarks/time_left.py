@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 import resnext
+from resnext.training.conduct import Conduct
 from resnext.training.forecast import forecast_of
-from resnext.training.journal import Conduct
 from resnext.training.loop import StepReport
 from resnext.training.machine import Machine, num_cores
 from resnext.training.pace import Pace, length_of

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from resnext.spec.protocol import ScoringProtocol
     from resnext.spec.recipe import read_recipe
     from resnext.training.checkpoint import Interval
+    from resnext.training.conduct import Conduct
     from resnext.training.forecast import Forecast, forecast
-    from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
     from resnext.training.run import train
 
@@ -63,7 +63,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "resnext.spec.architecture",
     "Classifier": "resnext.inference.classifier",
-    "Conduct": "resnext.training.journal",
+    "Conduct": "resnext.training.conduct",
     "Forecast": "resnext.training.forecast",
     "Interval": "resnext.training.checkpoint",
     "Machine": "resnext.training.machine",

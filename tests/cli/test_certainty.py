@@ -179,7 +179,9 @@ def test_data_on_which_a_threshold_would_promise_too_much_is_refused(
 
 @pytest.mark.parametrize("value", SHARES)
 def test_what_is_no_share_is_refused_in_a_sentence(cli: Cli, best: Path, mixed: Path, value: str) -> None:
-    for command, option in (("evaluate", "--target-precision"), ("predict", "--unknown-below")):
+    is_certainty = value in ("1", "100%")  # below which everything else may be unknown
+    commands = {"--target-precision": "evaluate", **({} if is_certainty else {"--unknown-below": "predict"})}
+    for option, command in commands.items():
         shown = cli(command, best, mixed, f"{option}={value}")
         assert (shown.status, shown.out) == (2, "")
         assert shown.err == (

@@ -23,7 +23,7 @@ import json, sys
 from pathlib import Path
 from resnext.data.open import open_data
 from resnext.spec.recipe import read_recipe
-from resnext.training.journal import Conduct
+from resnext.training.conduct import Conduct
 from resnext.training.machine import Machine
 from resnext.training.run import Run
 from resnext.training.task import Task, adapt

@@ -50,6 +50,11 @@ def test_the_threshold_has_no_more_digits_than_it_needs(pairs: list[tuple[int, b
         assert shorter == 1 or (len(others) > 0 and shorter <= float(others.max()))
 
 
+def test_a_threshold_below_certainty_is_taken_where_there_is_one() -> None:
+    probabilities = torch.tensor([1.0, 1.0, 0.9], dtype=torch.float64)
+    assert threshold_for(0.99, probabilities, torch.tensor([True, True, False])).threshold == 0.99
+
+
 @given(pairs=answers)
 def test_more_precision_is_never_had_for_more_answers(pairs: list[tuple[int, bool]]) -> None:
     probabilities, is_right = tensors(pairs)

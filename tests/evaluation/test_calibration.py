@@ -32,6 +32,12 @@ def calibrated(seed: int, num_images: int, num_classes: int = 5, spread: float =
     return outputs(logits, labels)
 
 
+def certain(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how sure answers are, and which are right."""
+    confidences, said = probabilities.double().max(dim=1)
+    return confidences, said == labels
+
+
 def loss(temperature: float, found: Outputs) -> float:
     return float(F.cross_entropy(found.logits.double() / temperature, found.labels))
 
@@ -89,7 +95,7 @@ def test_no_images_have_no_temperature_and_no_error() -> None:
     with pytest.raises(ValueError, match="no images"):
         fit_temperature(outputs(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)))
     with pytest.raises(ValueError, match="no images"):
-        ece_percent(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+        ece_percent(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
 
 
 @given(seed=seeds, num_images=st.integers(1, 60), num_bins=st.integers(1, 20))
@@ -97,7 +103,7 @@ def test_every_answer_is_in_the_bin_of_its_confidence(seed: int, num_images: int
     found = calibrated(seed, num_images)
     probabilities = found.logits.double().softmax(dim=1)
     confidences, said = probabilities.max(dim=1)
-    rows = reliability(probabilities, found.labels, num_bins)
+    rows = reliability(*certain(probabilities, found.labels), num_bins)
     assert [row.low for row in rows] == [index / num_bins for index in range(num_bins)]
     assert [row.high for row in rows[:-1]] == [row.low for row in rows[1:]]
     assert rows[-1].high == 1
@@ -112,13 +118,13 @@ def test_every_answer_is_in_the_bin_of_its_confidence(seed: int, num_images: int
 
 
 def test_certainty_belongs_to_the_last_bin_and_nothing_to_a_bin_outside() -> None:
-    rows = reliability(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]]), torch.tensor([0, 1, 0]), num_bins=2)
+    rows = reliability(torch.tensor([1.0, 1.0, 0.5]), torch.tensor([True, False, True]), num_bins=2)
     assert [(row.num_images, row.mean_confidence, row.accuracy) for row in rows] == [(1, 0.5, 1.0), (2, 1.0, 0.5)]
 
 
 def test_the_calibration_error_is_the_mean_gap_weighted_by_images() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
-    assert ece_percent(probabilities, torch.tensor([0, 0, 1, 1])) == pytest.approx(
+    assert ece_percent(*certain(probabilities, torch.tensor([0, 0, 1, 1]))) == pytest.approx(
         100 * (3 * abs(0.9 - 2 / 3) + abs(0.6 - 0)) / 4, rel=1e-6
     )
 
@@ -129,8 +135,8 @@ def test_one_bin_has_the_least_error_and_none_is_beyond_its_limits(seed: int, nu
     probabilities = found.logits.double().softmax(dim=1)
     assert (
         0
-        <= ece_percent(probabilities, found.labels, 1)
-        <= ece_percent(probabilities, found.labels, num_bins) + 1e-9
+        <= ece_percent(*certain(probabilities, found.labels), 1)
+        <= ece_percent(*certain(probabilities, found.labels), num_bins) + 1e-9
         <= 100
     )
 
@@ -138,7 +144,7 @@ def test_one_bin_has_the_least_error_and_none_is_beyond_its_limits(seed: int, nu
 def test_the_error_of_perfect_calibration_vanishes_with_the_square_root_of_the_number_of_images() -> None:
     def mean_error(number: int) -> float:
         drawn = [calibrated(seed, number) for seed in range(20)]
-        return sum(ece_percent(one.logits.double().softmax(dim=1), one.labels) for one in drawn) / 20
+        return sum(ece_percent(*certain(one.logits.double().softmax(dim=1), one.labels)) for one in drawn) / 20
 
     few, many = mean_error(200), mean_error(20_000)
     assert few > 3
@@ -151,11 +157,12 @@ def test_a_temperature_lowers_the_error_of_images_that_it_was_not_fitted_on() ->
         sure = 2.5 * found.logits.double()
         temperature = fit_temperature(outputs(sure[:2000], found.labels[:2000]))
         before, after = (
-            ece_percent((sure[2000:] / divisor).softmax(dim=1), found.labels[2000:]) for divisor in (1.0, temperature)
+            ece_percent(*certain((sure[2000:] / divisor).softmax(dim=1), found.labels[2000:]))
+            for divisor in (1.0, temperature)
         )
         assert after < before / 3
 
 
 def test_a_bin_less_request_is_refused() -> None:
     with pytest.raises(ValueError, match="num_bins = 0"):
-        reliability(torch.ones(1, 1), torch.zeros(1, dtype=torch.int64), num_bins=0)
+        reliability(torch.ones(1), torch.ones(1, dtype=torch.bool), num_bins=0)

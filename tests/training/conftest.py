@@ -19,7 +19,7 @@ from resnext.imaging.decode import ImageError
 from resnext.model.forms import build
 from resnext.spec.recipe import Recipe
 from resnext.training.checkpoint import Checkpoints
-from resnext.training.journal import Conduct
+from resnext.training.conduct import Conduct
 from resnext.training.machine import Machine
 from resnext.training.run import Run
 from resnext.training.task import Task

@@ -12,7 +12,7 @@ from resnext.data.dataset import Data
 from resnext.model.forms import build
 from resnext.spec.recipe import Recipe, read_recipe
 from resnext.spec.value import SpecError
-from resnext.training.journal import Conduct
+from resnext.training.conduct import Conduct
 from resnext.training.loop import StepReport
 from resnext.training.machine import Machine
 from resnext.training.optimiser import make_optimiser, rate_scales

@@ -11,7 +11,7 @@ from resnext.data.dataset import ArrayDataset, Data, Dataset
 from resnext.data.loader import UnreadableError
 from resnext.spec.recipe import Recipe
 from resnext.training.checkpoint import CheckpointError
-from resnext.training.journal import Conduct
+from resnext.training.conduct import Conduct
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.machine import Machine
 from resnext.training.run import Run

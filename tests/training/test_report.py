@@ -9,7 +9,7 @@ import pytest
 from resnext.data.dataset import Data, Dataset
 from resnext.spec.facts import Choice
 from resnext.spec.recipe import Recipe
-from resnext.training.journal import Conduct
+from resnext.training.conduct import Conduct
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.loop import EpochReport
 from resnext.training.machine import Machine

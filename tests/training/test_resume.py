@@ -289,3 +289,16 @@ def test_a_run_killed_before_its_first_event_is_begun_again(tmp_path: Path, trai
     (tmp_path / "run" / "events.jsonl").unlink()
     (tmp_path / "run" / "recipe.toml").unlink()
     assert train(tmp_path / "run").first_step == 0
+
+
+def test_a_whole_run_that_is_resumed_keeps_its_calibration_and_its_test_score(
+    undisturbed: Path, train: Train, tmp_path: Path
+) -> None:
+    folder = copied(undisturbed, tmp_path / "run")
+    names = [path.name for path in folder.glob("*.safetensors")]
+    before = {name: (folder / name).read_bytes() for name in names}
+    crash(train(folder))
+    assert {name: (folder / name).read_bytes() for name in names} == before
+    _, manifest = load_artefact(folder / "best.safetensors")
+    assert manifest.calibration is not None
+    assert [measured.split for measured in manifest.measurements] == ["val", "test"]

@@ -18,8 +18,8 @@ from resnext.evaluation.evaluate import evaluate
 from resnext.evaluation.metrics import Scores
 from resnext.imaging.transform import normalise
 from resnext.spec.recipe import Recipe
+from resnext.training.conduct import Conduct
 from resnext.training.folder import RunFolder, free_path
-from resnext.training.journal import Conduct
 from resnext.training.loop import EpochReport, StepReport
 from resnext.training.run import Run
 from resnext.training.task import Task

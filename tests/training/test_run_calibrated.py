@@ -52,7 +52,10 @@ def fitted(run: Run, name: str, dataset: Dataset) -> tuple[float, float, float]:
     assert torch.equal(collected.labels, labels)
     assert collected.names == tuple(dataset.name(index) for index in range(len(labels)))
     temperature = fit_temperature(replace(collected, logits=logits))
-    before, after = (ece_percent((logits.double() / t).softmax(dim=1), labels) for t in (1.0, temperature))
+    is_right = logits.argmax(dim=1) == labels
+    before, after = (
+        ece_percent((logits.double() / t).softmax(dim=1).amax(dim=1), is_right) for t in (1.0, temperature)
+    )
     return temperature, before, after
 
 

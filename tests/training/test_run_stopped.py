@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from resnext.artefact.store import load_artefact
+from resnext.data.dataset import Data
 from resnext.evaluation.metrics import Scores
 from resnext.spec.recipe import Recipe
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.loop import EpochReport, StepReport
-from resnext.training.run import Run
+from resnext.training.machine import Machine
+from resnext.training.run import Run, train
 
 Start = Callable[..., Run]
 
@@ -142,6 +144,15 @@ def test_a_loss_that_stops_being_finite_keeps_the_last_whole_epoch(start: Start)
 def test_an_exploding_learning_rate_is_met_at_the_second_step(start: Start, recipe: Recipe) -> None:
     with pytest.raises(NonFiniteLossError, match=r"step 2\b"):
         list(start(recipe=wild(recipe)))
+
+
+def test_a_run_whose_loss_stops_being_finite_is_reported_with_what_was_good(
+    data: Data, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"step 2\b"):
+        train(data, wild(recipe), tmp_path / "run", machine=Machine(device="cpu", num_threads=0))
+    assert events(tmp_path / "run")[-1]["event"] == "end"
+    assert "the loss became" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_weights_that_score_no_finite_loss_are_never_kept(start: Start, recipe: Recipe) -> None:

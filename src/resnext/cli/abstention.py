@@ -76,7 +76,7 @@ def print_abstentions(found: Abstentions | None) -> None:
     if found is None:
         return
     console, target = results(), f"{100 * found.target_precision:g} %"
-    where = f"--unknown-below {found.threshold:.15g}" if found.threshold else "every image answered"
+    where = f"--unknown-below {found.threshold!r}" if found.threshold else "every image answered"
     missed = f"no threshold has a precision of {target} on val; the highest there is has "
     console.print(f"\n{f'precision {target}: ' if found.is_reached else missed}{where}")
     for name, one in found.splits.items():

@@ -11,9 +11,9 @@ from resnext.cli.task import print_task
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from resnext.training.conduct import Conduct
     from resnext.training.footprint import Footprint
     from resnext.training.forecast import Duration, Forecast
-    from resnext.training.journal import Conduct
     from resnext.training.machine import Machine
     from resnext.training.task import Task
     from resnext.training.world import World

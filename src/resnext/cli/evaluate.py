@@ -155,7 +155,7 @@ def _examine(
 ) -> _Examined:
     """Score a classifier, and keep how sure it is of each image; every process gets all of it."""
     from resnext.data.loader import view_batches
-    from resnext.evaluation.answers import Answers, examine
+    from resnext.evaluation.answers import Answers, count_and_keep
     from resnext.evaluation.evaluate import mean_over_views
     from resnext.evaluation.metrics import Scores
     from resnext.training.scoring import in_parts, total
@@ -165,7 +165,7 @@ def _examine(
         world,
         dataset,
         lambda part: view_batches(part, protocol, loading),
-        lambda part: examine(predict, part, len(names), classifier.temperature),
+        lambda part: count_and_keep(predict, part, len(names), classifier.temperature),
     )
     return _Examined(
         scores=Scores.of(total(world, counts), names),

@@ -29,13 +29,13 @@ QuarantineOption = Annotated[
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch CIFAR where it is missing.")]
 
 
-def probability(text: str, option: str) -> float:
+def probability(text: str, option: str, *, allows_one: bool = False) -> float:
     """Read a number between 0 and 1, or percent such as 99%. Raises `ValueError` on anything else."""
     number, percent, rest = text.strip().partition("%")
     try:
         value = float(Decimal(number) / (100 if percent else 1))
     except InvalidOperation:
         value = math.nan
-    if rest or not 0 < value < 1:
+    if rest or not (0 < value < 1 or (allows_one and value == 1)):
         raise ValueError(f"{option} {text}: give a number between 0 and 1, such as 0.99, or percent, such as 99%")
     return value

@@ -47,7 +47,7 @@ def predict(
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
-    threshold = probability(unknown_below, "--unknown-below") if unknown_below is not None else None
+    threshold = probability(unknown_below, "--unknown-below", allows_one=True) if unknown_below is not None else None
     show = _print_json if as_json else _print_csv if as_csv else _print_table
     num_images = num_errors = 0
     with join_world() as world:

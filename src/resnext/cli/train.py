@@ -122,7 +122,7 @@ def train(
     from resnext.artefact.weights import open_weights
     from resnext.cli import dry_run
     from resnext.training.checkpoint import Interval
-    from resnext.training.journal import Conduct
+    from resnext.training.conduct import Conduct
     from resnext.training.machine import Machine
     from resnext.training.run import Run
     from resnext.training.task import Task, adapt
@@ -176,10 +176,15 @@ def _carry_out(run: "Run") -> None:
     from resnext.cli.console import messages, results
     from resnext.cli.interrupt import stop_request
     from resnext.cli.progress import follow
+    from resnext.training.learner import NonFiniteLossError
 
     _print_start(messages(), run)
     with stop_request(speaks=run.world.is_first) as stop:
-        follow(run, stop, messages())
+        try:
+            follow(run, stop, messages())
+        except NonFiniteLossError:
+            run.finish()
+            raise
         num_seen = len(run.problems)
         result = run.finish()
     for problem in run.problems[num_seen:]:

@@ -88,9 +88,10 @@ def threshold_for(precision: float, probabilities: Tensor, is_right: Tensor) -> 
 
 
 def _shortest(below: float, up_to: float) -> float:
-    """Return the number with the fewest decimal digits in (below, up_to], both of them probabilities."""
+    """Return the number below 1 with the fewest decimal digits in (below, up_to], both of them probabilities."""
     for digits in range(_MOST_DIGITS + 1):
-        found: float = round(math.floor(up_to * 10.0**digits) / 10.0**digits, digits)
-        if below < found <= up_to and found < 1:
+        units = min(math.floor(up_to * 10.0**digits), 10**digits - 1)
+        found: float = round(units / 10.0**digits, digits)
+        if below < found <= up_to:
             return found
     return up_to

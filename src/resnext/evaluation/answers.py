@@ -7,9 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from resnext.evaluation.calibration import bins, mean_gap_percent
+from resnext.evaluation.calibration import ece_percent
 from resnext.evaluation.evaluate import LabelledBatch, Pixels, Predict, answered
 from resnext.evaluation.metrics import Counts
+from resnext.evaluation.outputs import Outputs
+
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,21 @@ class Answers:
     @property
     def ece_percent(self) -> float:
         """The expected calibration error of the calibrated probabilities, see `calibration.ece_percent`."""
-        return mean_gap_percent(bins(self.probabilities, self.is_right))
+        return ece_percent(self.probabilities, self.is_right)
 
     @property
     def raw_ece_percent(self) -> float:
         """The expected calibration error of the raw probabilities."""
-        return mean_gap_percent(bins(self.raw_probabilities, self.is_right))
+        return ece_percent(self.raw_probabilities, self.is_right)
 
 
-def examine(
+def answers_of(outputs: Outputs, temperature: float) -> Answers:
+    """Return how sure the answers in outputs are, some images at a time, so that little memory is needed."""
+    pieces = (torch.split(tensor, _ROWS_AT_ONCE) for tensor in (outputs.logits, outputs.labels))
+    return Answers.joined([Answers.of(logits, labels, temperature) for logits, labels in zip(*pieces, strict=True)])
+
+
+def count_and_keep(
     predict: Predict[Pixels], batches: Iterable[LabelledBatch[Pixels]], num_classes: int, temperature: float
 ) -> tuple[Counts, Answers]:
     """Count what `predict` says of every image of `batches`, as `count` does, and keep how sure it is of it.

@@ -59,17 +59,11 @@ class Bin:
     accuracy: float | None
 
 
-def reliability(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> tuple[Bin, ...]:
-    """Sort answers into bins of equal width by the probability of the class that is said.
+def reliability(confidences: Tensor, is_right: Tensor, num_bins: int = NUM_BINS) -> tuple[Bin, ...]:
+    """Sort answers into bins of equal width by their probabilities (images,).
 
-    `probabilities` is (images, classes), `labels` (images,). Raises `ValueError` on fewer than one bin.
+    `is_right` (images,) says which of them are right. Raises `ValueError` on fewer than one bin.
     """
-    confidences, said = probabilities.double().max(dim=1)
-    return bins(confidences, said == labels, num_bins)
-
-
-def bins(confidences: Tensor, is_right: Tensor, num_bins: int = NUM_BINS) -> tuple[Bin, ...]:
-    """Sort answers into bins by their confidences (images,); `is_right` (images,) says which of them are right."""
     if num_bins < 1:
         raise ValueError(f"num_bins = {num_bins}: at least 1 is needed")
     place = (confidences.double() * num_bins).ceil().long().sub(1).clamp(0, num_bins - 1)
@@ -87,25 +81,19 @@ def bins(confidences: Tensor, is_right: Tensor, num_bins: int = NUM_BINS) -> tup
     )
 
 
-def ece_percent(probabilities: Tensor, labels: Tensor, num_bins: int = NUM_BINS) -> float:
-    """Return the expected calibration error (equation 3 of the paper), in percent, of (images, classes) probabilities.
+def ece_percent(confidences: Tensor, is_right: Tensor, num_bins: int = NUM_BINS) -> float:
+    """Return the expected calibration error (equation 3 of the paper), in percent, of answers as for `reliability`.
 
     It is the gap between mean confidence and accuracy of a bin, averaged over images. Of few images it is too high:
     the accuracy of a bin of n strays from the true one by chance, some 0.5 / sqrt(n), and no gap is below zero. A
     perfectly calibrated classifier scores several percent on two hundred images.
     Raises `ValueError` where there is no image.
     """
-    return mean_gap_percent(reliability(probabilities, labels, num_bins))
-
-
-def mean_gap_percent(sorted_answers: tuple[Bin, ...]) -> float:
-    """Return the expected calibration error, in percent, of answers sorted into bins."""
-    total = sum(bin.num_images for bin in sorted_answers)
-    if total == 0:
+    if len(confidences) == 0:
         raise ValueError("no images to score")
     gaps = (
         bin.num_images * abs(bin.mean_confidence - bin.accuracy)
-        for bin in sorted_answers
+        for bin in reliability(confidences, is_right, num_bins)
         if bin.mean_confidence is not None and bin.accuracy is not None
     )
-    return 100 * sum(gaps) / total
+    return 100 * sum(gaps) / len(confidences)

@@ -48,14 +48,18 @@ class Ending:
             return f"no epoch was scored on the {split} images"
         network, manifest = self.journal.artefact("best")
         self.heard = split, self.scorer.outputs(network, split)
-        calibration = calibrate(self.heard[1], split)
+        calibration = self._fitted(self.heard[1])
         self._keep_calibration("best", network, manifest, calibration)
         if self.journal.is_scored(self.state):
             network, manifest = self.journal.artefact("last")
             is_best = memory.best_epoch == self.state.epoch
-            own = calibration if is_best else calibrate(self.scorer.outputs(network, split), split)
+            own = calibration if is_best else self._fitted(self.scorer.outputs(network, split))
             self._keep_calibration("last", network, manifest, own)
         return calibration
+
+    def _fitted(self, outputs: Outputs) -> Calibration | str:
+        """Fit a temperature in one process for all, so that all go on with the same figures to the last bit."""
+        return self.scorer.world.first(lambda: calibrate(outputs, self.scorer.task.data.selection))
 
     def _keep_calibration(self, name: str, network: Network, manifest: Manifest, found: Calibration | str) -> None:
         kept = None if isinstance(found, str) else found
@@ -75,6 +79,7 @@ class Ending:
     def _report(self) -> None:
         """Write the page about the run; where that fails, say so, for no page is worth a run."""
         page = self.journal.folder.report
+        self.scorer.world.first(lambda: page.unlink(missing_ok=True))  # an older one would tell another end
         try:
             if self.heard is None and self.journal.memory.best is not None:
                 split = self.scorer.task.data.selection
@@ -94,6 +99,5 @@ class Ending:
         try:
             write_atomically(folder.report, run_page(tell(folder, self.scorer.task, self.heard)).encode())
         except Exception as error:
-            folder.report.unlink(missing_ok=True)  # an older page would tell another end
             return str(error) or type(error).__name__
         return ""

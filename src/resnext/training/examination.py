@@ -12,6 +12,7 @@ from resnext.artefact.manifest import Calibration
 from resnext.data.dataset import Data, Dataset
 from resnext.data.stream import Stream
 from resnext.data.views import pictures
+from resnext.evaluation.answers import answers_of
 from resnext.evaluation.calibration import ece_percent, reliability
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import Outputs
@@ -26,16 +27,15 @@ _IMAGES_AT_A_TIME = 1024
 
 def examine(split: str, outputs: Outputs, data: Data, calibration: Calibration | None) -> Examination:
     """Score what was said of a split, look at the worst mistakes, and at what probabilities were worth."""
-    raw = outputs.logits.softmax(dim=1)
-    calibrated = (outputs.logits / calibration.temperature).softmax(dim=1) if calibration else None
-    shown = raw if calibrated is None else calibrated
+    temperature = calibration.temperature if calibration else 1.0
+    answers = answers_of(outputs, temperature)
     return Examination(
         split=split,
         scores=scores_of(outputs, data.class_names),
-        num_mistakes=int((outputs.logits.argmax(dim=1) != outputs.labels).sum()),
-        mistakes=_mistakes(shown, outputs, data.split(split), data.class_names),
-        raw=_reliability(raw, outputs.labels),
-        calibrated=None if calibrated is None else _reliability(calibrated, outputs.labels),
+        num_mistakes=int((~answers.is_right).sum()),
+        mistakes=_mistakes(_of((~answers.is_right).nonzero()[:, 0], outputs), temperature, split, data),
+        raw=_reliability(answers.raw_probabilities, answers.is_right),
+        calibrated=_reliability(answers.probabilities, answers.is_right) if calibration else None,
         calibration=_calibration_in_words(calibration, data),
     )
 
@@ -61,31 +61,30 @@ def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
     return stream.getvalue()
 
 
-def _mistakes(
-    probabilities: Tensor, outputs: Outputs, dataset: Dataset | Stream, class_names: Sequence[str]
-) -> tuple[Mistake, ...]:
+def _of(rows: Tensor, outputs: Outputs) -> Outputs:
+    """Return some rows of outputs."""
+    return Outputs(outputs.logits[rows], outputs.labels[rows], tuple(outputs.names[row] for row in rows.tolist()))
+
+
+def _mistakes(wrong: Outputs, temperature: float, split: str, data: Data) -> tuple[Mistake, ...]:
     """Return the mistakes whose true class was given the least probability, as far as their images can be read."""
-    said = outputs.logits.argmax(dim=1)
-    of_right = probabilities.gather(1, outputs.labels[:, None])[:, 0]
-    wrong = (said != outputs.labels).nonzero()[:, 0]
-    worst = wrong[of_right[wrong].argsort(stable=True)][:MOST_MISTAKES].tolist()
-    thumbnails = _thumbnails(dataset, {outputs.names[row] for row in worst})
-    found = []
-    for row in worst:
-        name, answer, right = outputs.names[row], int(said[row]), int(outputs.labels[row])
-        if name not in thumbnails:
-            continue
-        found.append(
-            Mistake(
-                thumbnail=thumbnails[name],
-                name=name,
-                said=class_names[answer],
-                said_probability=float(probabilities[row, answer]),
-                right=class_names[right],
-                right_probability=float(of_right[row]),
-            )
+    probabilities = (wrong.logits.double() / temperature).softmax(dim=1)
+    of_right = probabilities.gather(1, wrong.labels[:, None])[:, 0]
+    worst = of_right.argsort(stable=True)[:MOST_MISTAKES].tolist()
+    thumbnails = _thumbnails(data.split(split), {wrong.names[row] for row in worst})
+    said = wrong.logits.argmax(dim=1).tolist()
+    return tuple(
+        Mistake(
+            thumbnail=thumbnails[wrong.names[row]],
+            name=wrong.names[row],
+            said=data.class_names[said[row]],
+            said_probability=float(probabilities[row, said[row]]),
+            right=data.class_names[int(wrong.labels[row])],
+            right_probability=float(of_right[row]),
         )
-    return tuple(found)
+        for row in worst
+        if wrong.names[row] in thumbnails
+    )
 
 
 def _thumbnails(split: Dataset | Stream, names: set[str]) -> dict[str, bytes]:
@@ -100,8 +99,8 @@ def _thumbnails(split: Dataset | Stream, names: set[str]) -> dict[str, bytes]:
     return found
 
 
-def _reliability(probabilities: Tensor, labels: Tensor) -> Reliability:
-    return Reliability(ece_percent=ece_percent(probabilities, labels), bins=reliability(probabilities, labels))
+def _reliability(confidences: Tensor, is_right: Tensor) -> Reliability:
+    return Reliability(ece_percent=ece_percent(confidences, is_right), bins=reliability(confidences, is_right))
 
 
 def _calibration_in_words(calibration: Calibration | None, data: Data) -> str:

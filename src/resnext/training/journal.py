@@ -2,25 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from resnext.artefact.manifest import Calibration, Manifest, Measurement
-from resnext.artefact.store import load_artefact, save_artefact
-from resnext.data.dataset import Data, DataError
+from resnext.artefact.store import ArtefactError, load_artefact, save_artefact
+from resnext.data.dataset import DataError
 from resnext.model.network import Network
 from resnext.spec.recipe import chosen
 from resnext.training.checkpoint import (
-    TEN_MINUTES,
     CheckpointError,
     Identity,
-    Interval,
     Memory,
     Progress,
     Timer,
 )
-from resnext.training.folder import RunFolder, free_path
+from resnext.training.conduct import Conduct
+from resnext.training.folder import RunFolder
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.loop import EpochReport
 from resnext.training.provenance import command
@@ -30,37 +29,6 @@ from resnext.training.task import Task
 from resnext.training.world import World
 
 _UNREADABLE_BORNE, _FRACTION_BORNE = 10, 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conduct:
-    """How a run is conducted: its folder, whether it goes on where a run in it stopped, and what it bears.
-
-    `out` is None for a new folder under `runs/`, named after the data. `interval` is how often a checkpoint is written
-    beside the end of each epoch. `max_unreadable` is how many training images may turn out to be unreadable on the
-    way; None: one in a hundred, and ten in any case.
-    Raises `ValueError` where a run is to be resumed but no folder is given.
-    """
-
-    out: Path | None = None
-    resumes: bool = False
-    interval: Interval = TEN_MINUTES
-    max_unreadable: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.resumes and self.out is None:
-            raise ValueError("resumes = True without out: --resume needs --out, the folder of the run to go on with")
-
-    def folder(self, data: Data, world: World) -> Path:
-        """Return the folder of a run on some data.
-
-        Raises `ValueError` where none is given to several processes, which could not find it again after a failure.
-        """
-        if self.out is not None:
-            return self.out
-        if world.size > 1:
-            raise ValueError(f"out: {world.size} processes need a folder that they find again; give --out")
-        return free_path(Path("runs"), Path(data.source).resolve().name)
 
 
 class Journal:
@@ -102,7 +70,7 @@ class Journal:
         self._write(lambda: self.folder.attempt(describe_attempt(self.place, state.step, self.passed_over)))
         self._write(lambda: self._record_start(is_new=held is None))
         if self.is_scored(state):
-            self._save_scored(state)  # a run killed after its checkpoint may not have come to it
+            self._save_scored(state, again=True)  # a run killed after its checkpoint may not have come to it
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -245,12 +213,25 @@ class Journal:
                 f" files in it, and --recipe {recipe} --seed {held.seed}; it was started as: {origin}"
             )
 
-    def _save_scored(self, state: TrainingState) -> None:
-        """Save the artefacts of an epoch, after the checkpoint, so that they are never of an epoch learnt otherwise."""
+    def _save_scored(self, state: TrainingState, *, again: bool = False) -> None:
+        """Save the artefacts of an epoch, after the checkpoint, so that they are never of an epoch learnt otherwise.
+
+        Those that are there `again` stay as they are, with what was written into them since.
+        """
         assert self.memory.last is not None
-        names = ("last", "best") if self.memory.best_epoch == state.epoch else ("last",)
-        for name in names:
-            self._save(name, state, (self.memory.last,))
+        for name in ("last", "best") if self.memory.best_epoch == state.epoch else ("last",):
+            if not (again and self._world.first(partial(self._is_kept, name, state.epoch))):
+                self._save(name, state, (self.memory.last,))
+
+    def _is_kept(self, name: str, epoch: int) -> bool:
+        """Tell whether an artefact has the weights of an epoch of this run, and the score that they had."""
+        try:
+            _, manifest = load_artefact(self.folder.artefact(name))
+        except ArtefactError:
+            return False
+        made = manifest.provenance
+        held = made and (made.recipe_digest, made.data_digest, made.seed, made.epoch)
+        return held == (*self._identity.model_dump().values(), epoch) and self.memory.last in manifest.measurements
 
     def _save(self, name: str, state: TrainingState, measurements: tuple[Measurement, ...]) -> None:
         manifest = make_manifest(self.task, state.epoch, measurements, self.place.device, self._seconds())

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from resnext.artefact.manifest import Calibration, Manifest, Measurement, Provenance
-from resnext.evaluation.calibration import COLDEST, HOTTEST, ece_percent, fit_temperature
+from resnext.evaluation.answers import answers_of
+from resnext.evaluation.calibration import COLDEST, HOTTEST, fit_temperature
 from resnext.evaluation.metrics import Scores
 from resnext.evaluation.outputs import Outputs
 from resnext.spec.departures import departures, rate_departure
@@ -110,13 +111,13 @@ def calibrate(outputs: Outputs, split: str) -> Calibration | str:
         return f"no temperature is best for {images}: the surer the answers, the better"
     if temperature == HOTTEST:
         return f"no temperature is best for {images}: the less sure the answers, the better"
-    logits = outputs.logits.double()
+    answers = answers_of(outputs, temperature)
     return Calibration(
         temperature=temperature,
         split=split,
         num_images=len(outputs.names),
-        ece_before_percent=ece_percent(logits.softmax(dim=1), outputs.labels),
-        ece_after_percent=ece_percent((logits / temperature).softmax(dim=1), outputs.labels),
+        ece_before_percent=answers.raw_ece_percent,
+        ece_after_percent=answers.ece_percent,
     )
 
 

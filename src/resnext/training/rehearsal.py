@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from resnext.data.views import Selected
 from resnext.model.network import Network
 from resnext.spec.recipe import chosen
-from resnext.training.journal import Conduct
+from resnext.training.conduct import Conduct
 from resnext.training.loop import Course, StepReport, epochs
 from resnext.training.machine import Machine
 from resnext.training.run import Run

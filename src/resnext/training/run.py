@@ -18,9 +18,10 @@ from resnext.data.stream import Stream
 from resnext.data.stream_feed import StreamFeed
 from resnext.data.views import Remembered
 from resnext.spec.recipe import Recipe, chosen, read_recipe
+from resnext.training.conduct import Conduct
 from resnext.training.ending import Ending
 from resnext.training.folder import RunFolder
-from resnext.training.journal import Conduct, Journal
+from resnext.training.journal import Journal
 from resnext.training.layout import check_layout
 from resnext.training.learner import Learner, NonFiniteLossError
 from resnext.training.loop import Course, EpochReport, Report, StepReport, epochs
@@ -210,6 +211,10 @@ def train(  # noqa: PLR0913 - a keyword for each thing that a user may say
         try:
             for _ in run:
                 continue
+        except NonFiniteLossError:
+            run.finish()
+            raise
+        else:
             return run.finish()
         finally:
             run.folder.release()
