@@ -19,8 +19,8 @@ def photos(images: Callable[..., ArrayDataset]) -> ArrayDataset:
     return images("photos", 60)
 
 
-def opened(dataset: Dataset, selection: str = "val") -> Data:
-    return Data(source="x", class_names=NAMES, splits={"test": dataset}, digest="0" * 64, selection=selection)
+def opened(dataset: Dataset) -> Data:
+    return Data(source="x", class_names=NAMES, splits={"test": dataset}, digest="0" * 64)
 
 
 def answers(dataset: ArrayDataset, *wrong: int) -> Outputs:
@@ -34,7 +34,7 @@ def answers(dataset: ArrayDataset, *wrong: int) -> Outputs:
 
 
 def test_mistakes_are_told_worst_first_with_what_was_said_and_what_is_right(photos: ArrayDataset) -> None:
-    seen = examine("test", answers(photos, 7, 2, 40), opened(photos), None)
+    seen = examine("test", answers(photos, 7, 2, 40), opened(photos), "too few images")
     assert (seen.split, seen.num_mistakes, seen.scores.num_images) == ("test", 3, 60)
     assert [mistake.name for mistake in seen.mistakes] == ["photos[40]", "photos[2]", "photos[7]"]
     worst = seen.mistakes[0]
@@ -45,7 +45,7 @@ def test_mistakes_are_told_worst_first_with_what_was_said_and_what_is_right(phot
 
 
 def test_there_are_pictures_of_the_worst_mistakes_only(photos: ArrayDataset) -> None:
-    seen = examine("test", answers(photos, *range(50)), opened(photos), None)
+    seen = examine("test", answers(photos, *range(50)), opened(photos), "too few images")
     assert (seen.num_mistakes, len(seen.mistakes)) == (50, 24)
     assert seen.mistakes[0].name == "photos[49]"
 
@@ -53,7 +53,7 @@ def test_there_are_pictures_of_the_worst_mistakes_only(photos: ArrayDataset) -> 
 def test_a_mistake_that_can_no_longer_be_read_is_counted_but_not_shown(
     photos: ArrayDataset, damaged: Callable[..., Dataset]
 ) -> None:
-    seen = examine("test", answers(photos, 7, 2), opened(damaged(photos, [2])), None)
+    seen = examine("test", answers(photos, 7, 2), opened(damaged(photos, [2])), "too few images")
     assert seen.num_mistakes == 2
     assert [mistake.name for mistake in seen.mistakes] == ["photos[7]"]
 
@@ -61,22 +61,23 @@ def test_a_mistake_that_can_no_longer_be_read_is_counted_but_not_shown(
 def test_a_temperature_changes_probabilities_but_no_answer(photos: ArrayDataset) -> None:
     outputs = answers(photos, 7)
     calibration = Calibration(temperature=2.0, split="val", num_images=9, ece_before_percent=5.0, ece_after_percent=1.0)
-    raw = examine("test", outputs, opened(photos), None)
+    raw = examine("test", outputs, opened(photos), "too few images")
     seen = examine("test", outputs, opened(photos), calibration)
     assert seen.scores == raw.scores
     assert seen.raw == raw.raw
-    halved = examine("test", Outputs(outputs.logits / 2, outputs.labels, outputs.names), opened(photos), None)
+    halved = examine(
+        "test", Outputs(outputs.logits / 2, outputs.labels, outputs.names), opened(photos), "too few images"
+    )
     assert seen.calibrated == halved.raw
     assert seen.mistakes == halved.mistakes
     assert "divided by 2.000" in seen.calibration
     assert "9 val images" in seen.calibration
 
 
-@pytest.mark.parametrize(("selection", "reason"), [("test", "never fitted on the test set"), ("val", "was fitted")])
-def test_the_reason_is_given_where_nothing_is_calibrated(photos: ArrayDataset, selection: str, reason: str) -> None:
-    seen = examine("test", answers(photos), opened(photos, selection), None)
+def test_the_reason_is_given_where_nothing_is_calibrated(photos: ArrayDataset) -> None:
+    seen = examine("test", answers(photos), opened(photos), "too few images")
     assert seen.calibrated is None
-    assert reason in seen.calibration
+    assert seen.calibration == "Not calibrated: too few images."
 
 
 def test_scores_do_not_depend_on_how_many_images_are_counted_at_a_time() -> None:

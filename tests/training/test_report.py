@@ -116,7 +116,9 @@ def test_data_chosen_on_its_test_set_is_told_on_it_and_not_calibrated(start: Sta
     run = start(data=replace(data, splits=splits, selection="test"))
     list(run)
     run.finish()
-    assert "a temperature is never fitted on the test set" in page(run)
+    assert "Not calibrated: the best epoch was chosen on the test set, and no temperature is fitted on that." in page(
+        run
+    )
 
 
 def test_what_a_recipe_chose_is_kept_with_the_run_and_told(tmp_path: Path, data: Data, recipe: Recipe) -> None:

@@ -25,9 +25,12 @@ _JPEG_QUALITY = 85
 _IMAGES_AT_A_TIME = 1024
 
 
-def examine(split: str, outputs: Outputs, data: Data, calibration: Calibration | None) -> Examination:
-    """Score what was said of a split, look at the worst mistakes, and at what probabilities were worth."""
-    temperature = calibration.temperature if calibration else 1.0
+def examine(split: str, outputs: Outputs, data: Data, calibration: Calibration | str) -> Examination:
+    """Score what was said of a split, look at the worst mistakes, and at what probabilities were worth.
+
+    `calibration` is that of the network, or the reason why there is none.
+    """
+    temperature = calibration.temperature if isinstance(calibration, Calibration) else 1.0
     answers = answers_of(outputs, temperature)
     return Examination(
         split=split,
@@ -35,8 +38,10 @@ def examine(split: str, outputs: Outputs, data: Data, calibration: Calibration |
         num_mistakes=int((~answers.is_right).sum()),
         mistakes=_mistakes(_of((~answers.is_right).nonzero()[:, 0], outputs), temperature, split, data),
         raw=_reliability(answers.raw_probabilities, answers.is_right),
-        calibrated=_reliability(answers.probabilities, answers.is_right) if calibration else None,
-        calibration=_calibration_in_words(calibration, data),
+        calibrated=_reliability(answers.probabilities, answers.is_right)
+        if isinstance(calibration, Calibration)
+        else None,
+        calibration=_in_words(calibration),
     )
 
 
@@ -103,12 +108,10 @@ def _reliability(confidences: Tensor, is_right: Tensor) -> Reliability:
     return Reliability(ece_percent=ece_percent(confidences, is_right), bins=reliability(confidences, is_right))
 
 
-def _calibration_in_words(calibration: Calibration | None, data: Data) -> str:
-    if calibration:
-        return (
-            f"Logits are divided by {calibration.temperature:.3f}, the temperature fitted on {calibration.num_images:,}"
-            f" {calibration.split} images, so that probabilities come to mean what they say."
-        )
-    if data.selection == "test":
-        return "Not calibrated: there are no validation images, and a temperature is never fitted on the test set."
-    return "Not calibrated: no temperature was fitted."
+def _in_words(calibration: Calibration | str) -> str:
+    if isinstance(calibration, str):
+        return f"Not calibrated: {calibration}."
+    return (
+        f"Logits are divided by {calibration.temperature:.3f}, the temperature fitted on {calibration.num_images:,}"
+        f" {calibration.split} images, so that probabilities come to mean what they say."
+    )

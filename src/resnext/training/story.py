@@ -50,7 +50,7 @@ def tell(folder: RunFolder, task: Task, heard: tuple[str, Outputs] | None) -> Ru
         rates=_rates(task),
         best_epoch=end["best_epoch"],
         scores=tuple(_scores(end)),
-        examination=_examination(folder, task, heard),
+        examination=_examination(folder, task, heard, end),
         choices=tuple(Choice(**choice) for choice in start.get("choices", ())),
         departures=departures(task.recipe),
         rate_departure=rate_departure(task.recipe),
@@ -140,8 +140,8 @@ def _attempt(line: Event) -> Attempt:
     return Attempt(time=time, after_step=line["after_step"], place=place, command=line["command"])
 
 
-def _examination(folder: RunFolder, task: Task, heard: tuple[str, Outputs] | None) -> Examination | None:
+def _examination(folder: RunFolder, task: Task, heard: tuple[str, Outputs] | None, end: Event) -> Examination | None:
     if heard is None:
         return None
     _, manifest = load_artefact(folder.artefact("best"))
-    return examine(*heard, task.data, manifest.calibration)
+    return examine(*heard, task.data, manifest.calibration or str(end["calibration"]))
