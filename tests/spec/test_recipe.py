@@ -31,6 +31,7 @@ OTHER: dict[str, Any] = {
     "label_smoothing": 0.25,
     "class_weights": {"cat": 2.0},
     "sampling": "balanced",
+    "selection": "last",
     "image.size": 48,
     "image.train_size": 24,
     "image.crop_fraction": 0.875,
@@ -230,7 +231,8 @@ def test_a_recipe_is_resolved_once_nothing_says_auto() -> None:
     recipe = Recipe(**RESOLVED)
     assert recipe.is_resolved
     left_open = ["model", "epochs", "batch_size", "image.size", "image.mean", "image.std", "optimiser.learning_rate"]
-    left_open += ["image.train_size", "class_weights", "fine_tuning.frozen_epochs", "fine_tuning.layer_decay"]
+    left_open += ["image.train_size", "class_weights", "selection"]
+    left_open += ["fine_tuning.frozen_epochs", "fine_tuning.layer_decay"]
     varied = ["crop", "min_area", "max_rotation_degrees", "flip"]
     for key in [*left_open, *(f"augmentation.{name}" for name in varied)]:
         assert not changed(recipe, key, AUTO).is_resolved, key

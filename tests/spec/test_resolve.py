@@ -215,6 +215,14 @@ def test_the_average_forgets_within_a_small_part_of_the_run(facts: Facts) -> Non
     assert 1 / (1 - recipe.average_decay) <= max(1.001, 0.045 * num_steps)
 
 
+@pytest.mark.parametrize(("num_held_out", "selection"), [(0, "last"), (49, "last"), (50, "lowest_error")])
+def test_an_epoch_is_chosen_only_where_enough_images_are_held_out(num_held_out: int, selection: str) -> None:
+    recipe, choices = resolved({}, replace(SOME_FACTS, num_held_out=num_held_out))
+    assert recipe.selection == selection
+    assert choices[-1].field == "selection"
+    assert str(num_held_out) in choices[-1].why
+
+
 COUNTS = {"cat": 300, "dog": 150, "emu": 50}
 
 
@@ -238,10 +246,14 @@ def test_a_weighed_class_that_does_not_exist_is_refused_and_the_nearest_named() 
 @pytest.mark.parametrize("name", ["quick", "modern"])
 def test_what_a_recipe_chooses_is_pinned(golden: Callable[[str, str], None], name: str) -> None:
     sets = {
-        "digits on 2 cores": replace(SOME_FACTS, num_images=1_439, shorter_side=8, is_handwriting=True),
-        "small photographs on 2 cores": replace(SOME_FACTS, num_images=1_646, shorter_side=100),
-        "CIFAR-10 on 2 cores": replace(SOME_FACTS, num_images=50_000, shorter_side=32),
-        "photographs on a GPU": replace(SOME_FACTS, num_images=20_000, shorter_side=375, has_gpu=True),
+        "digits on 2 cores": replace(
+            SOME_FACTS, num_images=1_439, num_held_out=179, shorter_side=8, is_handwriting=True
+        ),
+        "small photographs on 2 cores": replace(SOME_FACTS, num_images=1_646, num_held_out=208, shorter_side=100),
+        "CIFAR-10 on 2 cores": replace(SOME_FACTS, num_images=50_000, num_held_out=10_000, shorter_side=32),
+        "photographs on a GPU": replace(
+            SOME_FACTS, num_images=20_000, num_held_out=2_000, shorter_side=375, has_gpu=True
+        ),
     }
     lines: list[str] = []
     for title, facts in sets.items():

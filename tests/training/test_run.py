@@ -182,6 +182,15 @@ def test_the_test_score_is_that_of_the_best_weights_and_travels_with_them(
     assert [measured.split for measured in load_artefact(run.folder.artefact("last"))[1].measurements] == ["val"]
 
 
+def test_where_the_recipe_takes_the_last_epoch_no_lower_error_before_it_counts(
+    start: Start, recipe: Recipe, scripted: Any
+) -> None:
+    scripted((1.0, 0.1), (2.0, 0.2))
+    run = start(recipe=recipe.replace(selection="last"))
+    list(run)
+    assert run.finish().best_epoch == 2
+
+
 def test_data_that_selects_on_its_test_set_has_no_other_test_score(start: Start, data: Data, scripted: Any) -> None:
     remaining = scripted((50, 1.0), (40, 1.0), (1, 0.1))
     splits = {name: data.splits[name] for name in ("train", "test")}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resnext.spec.recipe import Recipe
     from resnext.training.record import Result
     from resnext.training.run import Run
+    from resnext.training.task import Task
 
 
 class Form(StrEnum):
@@ -191,7 +192,7 @@ def _carry_out(run: "Run") -> None:
         messages().print(f"  {problem}")
     if run.folder.report.exists():
         messages().print(f"Report: {run.folder.report}")
-    _print_result(results(), run.task.data, result)
+    _print_result(results(), run.task, result)
     if stop.is_set() and not run.is_whole:
         done = f"{run.state.step:,} of {run.task.horizon.num_steps:,} steps"
         messages().print(f"Stopped after {done}; --out {run.folder.path} --resume goes on.")
@@ -212,7 +213,7 @@ def _place(run: "Run") -> str:
     return str(run.device) if run.world.size == 1 else f"{run.world.size} processes, {run.device.type}"
 
 
-def _print_result(console: "Console", data: "Data", result: "Result") -> None:
+def _print_result(console: "Console", task: "Task", result: "Result") -> None:
     from resnext.cli.console import percent
 
     def line(title: str, measurement: Any) -> None:
@@ -224,10 +225,14 @@ def _print_result(console: "Console", data: "Data", result: "Result") -> None:
                 + f", loss {measurement.loss:.4f}, on {measurement.num_images:,} {measurement.split} images"
             )
 
-    chosen_on = "chosen on the test set, as the authors do" if data.selection == "test" else "chosen on validation"
-    line(f"best epoch {result.best_epoch} ({chosen_on})", result.best)
+    if task.recipe.selection == "last":
+        kept, why = "kept epoch", "the last that was scored"
+    else:
+        is_on_test = task.data.selection == "test"
+        kept, why = "best epoch", "chosen on the test set, as the authors do" if is_on_test else "chosen on validation"
+    line(f"{kept} {result.best_epoch} ({why})", result.best)
     line(f"last epoch {result.num_epochs}", result.last)
-    line("best epoch, test scored once", result.test)
+    line(f"{kept}, test scored once", result.test)
     console.print(_calibrated(result.calibration))
     console.print(f"{result.artefact}")
 

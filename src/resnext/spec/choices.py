@@ -22,6 +22,7 @@ _SMALL_EPOCHS, _LARGE_EPOCHS = 22, 55
 _MIN_STEPS_PER_EPOCH = 20
 
 _TRAIN_SIZE_FRACTION, _TRAIN_SIZE_STEP, _MIN_TRAIN_SIZE = 0.8, 16, 32
+_ENOUGH_HELD_OUT = 50
 _WARMUP_FRACTION, _MAX_WARMUP_EPOCHS = 0.1, 5
 _AVERAGE_FRACTION, _MAX_AVERAGE_DECAY = 0.04, 0.9999
 
@@ -217,6 +218,15 @@ def _class_weights(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     yield Choice("class_weights", balancing_weights(facts.class_counts), "every class counts alike in all")
 
 
+def _selection(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
+    if recipe.selection != AUTO:
+        return
+    if facts.num_held_out < _ENOUGH_HELD_OUT:
+        yield Choice("selection", "last", f"{facts.num_held_out} held-out images cannot tell one epoch from another")
+    else:
+        yield Choice("selection", "lowest_error", f"on {facts.num_held_out:,} held-out images")
+
+
 CHOOSERS: tuple[Callable[[Recipe, Facts], Iterator[Choice]], ...] = (
     _image_size,
     _train_size,
@@ -234,6 +244,7 @@ CHOOSERS: tuple[Callable[[Recipe, Facts], Iterator[Choice]], ...] = (
     _strengths,
     _warmup,
     _average,
+    _selection,
     _class_weights,
 )
 

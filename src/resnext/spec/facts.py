@@ -49,8 +49,9 @@ class Facts:
     """What a recipe adapts to: counts of the training split, and the median shorter side of its images in pixels.
 
     `colour_mean` and `colour_std`, of RGB in [0, 1], are what the source declares of its images, if anything.
-    `class_counts` has the number of images of every class by its name; it is empty where they are not counted. `start`
-    is what training starts from, None for random weights.
+    `class_counts` has the number of images of every class by its name; it is empty where they are not counted.
+    `num_held_out` is the number of images on which epochs are compared. `start` is what training starts from, None for
+    random weights.
     """
 
     num_images: int
@@ -62,6 +63,7 @@ class Facts:
     colour_mean: Colour | None = None
     colour_std: Colour | None = None
     class_counts: Mapping[str, int] = field(default_factory=dict)
+    num_held_out: int = 0
     start: Start | None = None
 
 

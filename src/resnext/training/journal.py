@@ -107,7 +107,8 @@ class Journal:
         """Log the epoch; write a checkpoint; save the last artefact, and the best where this epoch is."""
         scored = measure(report.scores, self.task.data.selection, self.task)
         best = self.memory.best
-        is_best = best is None or _order(scored) < _order(best)
+        takes_last = chosen(self.task.recipe.selection, "selection") == "last"
+        is_best = best is None or takes_last or _order(scored) < _order(best)
         self._remember(last=scored, scored_step=state.step)
         if is_best:
             self._remember(best=scored, best_epoch=report.epoch)

@@ -93,7 +93,8 @@ def describe_attempt(place: Place, first_step: int, passed_over: tuple[str, ...]
 def measure(scores: Scores, split: str, task: Task) -> Measurement:
     """Put scores on a split into the words of a manifest, with the protocol that gave them."""
     protocol = ScoringProtocol(preprocessing=task.recipe.preprocessing())
-    chosen_on = "; the best epoch is chosen on this split" if split == task.data.selection else ""
+    is_chosen_here = split == task.data.selection and task.recipe.selection == "lowest_error"
+    chosen_on = "; the best epoch is chosen on this split" if is_chosen_here else ""
     return Measurement(
         split=split,
         protocol=f"{protocol.words()}{chosen_on}",

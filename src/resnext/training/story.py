@@ -121,7 +121,7 @@ def _facts(task: Task, attempts: Sequence[Event]) -> dict[str, str]:
     splits = ", ".join(f"{len(split.labels):,} {name}" for name, split in data.splits.items())
     return {
         "data": data.source,
-        "images": f"{splits}; the best epoch is chosen on {data.selection}",
+        "images": f"{splits}; {_selection(task)}",
         "network": f"{recipe.network().name}, {cost.params:,} parameters",
         "one image": f"{size}x{size} pixels, {cost.macs:,} multiply-accumulates",
         "recipe": f"{recipe.name}, digest {recipe.digest()[:_DIGEST_LETTERS]}",
@@ -131,6 +131,12 @@ def _facts(task: Task, attempts: Sequence[Event]) -> dict[str, str]:
         "versions": ", ".join(f"{name} {version}" for name, version in newest["versions"].items()),
         "commit": newest["commit"] or "not from a checkout",
     }
+
+
+def _selection(task: Task) -> str:
+    if task.recipe.selection == "last":
+        return f"{task.data.selection} has too few to choose the best epoch on: the last is kept"
+    return f"the best epoch is chosen on {task.data.selection}"
 
 
 def _attempt(line: Event) -> Attempt:

@@ -96,6 +96,7 @@ def adapt(
         has_gpu=machine.torch_device().type != "cpu",
         colour_mean=data.colour_mean,
         colour_std=data.colour_std,
+        num_held_out=len(data.splits[data.selection].labels) if data.selection in data.splits else 0,
         class_counts={name: counts[label] for label, name in enumerate(data.class_names)},
         start=start_of(weights, data),
     )
