@@ -189,7 +189,8 @@ def test_splits_made_here_are_those_that_training_sees(album: Path) -> None:
     root = album / "train"
     for number in range(6):
         (root / "cats" / f"damaged{number}.jpg").write_bytes(b"words %d" % number)
-    looks = list(look_at(open_data(str(root), examines=False)))
+    unexamined = open_data(str(root), examines=False)
+    looks = list(look_at(unexamined))
     opened = open_data(str(root))
     trained = {
         dataset.name(index): split
@@ -201,7 +202,21 @@ def test_splits_made_here_are_those_that_training_sees(album: Path) -> None:
         return {look.name: look.split for look in looks if isinstance(look.result, Seen)}
 
     assert healthy(looks) != trained
-    assert healthy(divided(str(root), looks)) == trained
+    assert healthy(divided(str(root), unexamined, looks)) == trained
+
+
+def test_splits_that_came_with_the_data_and_those_of_large_sets_stay_as_they_are(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (album / "train" / "cats" / "damaged.jpg").write_bytes(b"words")
+    (album / "train" / "dogs" / "damaged.jpg").write_bytes(b"words")
+    own = open_data(str(album), examines=False)
+    looks = list(look_at(own))
+    assert divided(str(album), own, looks) is looks
+    monkeypatch.setattr("resnext.data.examine.MAX_EXAMINED", 5)
+    large = open_data(str(album / "train"), examines=False)
+    looks = list(look_at(large))
+    assert divided(str(album / "train"), large, looks) is looks
 
 
 def test_every_image_is_decoded_once(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from resnext.data.dataset import DataError
-from resnext.data.sampler import Sampler, check_streamable
-from resnext.spec.recipe import Recipe
+from resnext.data.sampler import Sampler
 
 SEEDS, EPOCHS, NUM_IMAGES = st.integers(0, 2**63 - 1), st.integers(1, 10_000), st.integers(1, 300)
 
@@ -146,9 +143,3 @@ def test_what_a_batch_has_in_common_is_drawn_alike_in_every_process(
     assert replace(sampler, rank=rank, num_ranks=4).batch_generator(epoch, step).random() == value
     others = [(epoch + 1, step), (epoch, step + 1)]
     assert value not in [sampler.batch_generator(*other).random() for other in others]
-
-
-def test_a_stream_refuses_to_be_balanced_and_nothing_else() -> None:
-    check_streamable(Recipe(name="a"), "wds:shards")
-    with pytest.raises(DataError, match="sampling = 'balanced': wds:shards is read as a stream"):
-        check_streamable(Recipe(name="a", sampling="balanced"), "wds:shards")

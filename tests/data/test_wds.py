@@ -278,3 +278,10 @@ def test_a_server_that_does_not_answer_is_a_failed_job(served: str) -> None:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="cannot be fetched"):
             open_data(f"wds:http://127.0.0.1:{free.getsockname()[1]}/a.tar")
+
+
+def test_a_shard_that_is_named_twice_or_trained_and_scored_on_is_refused(shards: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train-000\.tar is named twice, in train; name a shard once"):
+        open_data(f"wds:{tmp_path}/train-{{000,000}}.tar")
+    with pytest.raises(DataError, match=r"train-000\.tar is named twice, in val and train; name a shard once"):
+        open_data(f"{shards}?val={tmp_path}/train-000.tar")

@@ -58,3 +58,10 @@ def test_what_has_no_header_is_refused(content: bytes) -> None:
 def test_a_cut_image_still_has_its_header() -> None:
     content = encoded("RGB", "PNG")
     assert probe(content[:-20]).format == "PNG"
+
+
+@pytest.mark.parametrize(("orientation", "is_turned"), [(0, False), (1, False), (3, True), (8, True), (9, False)])
+def test_only_orientations_that_are_carried_out_count_as_turned(orientation: int, is_turned: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert probe(encoded("RGB", "JPEG", exif=exif)).is_turned is is_turned

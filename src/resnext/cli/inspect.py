@@ -46,7 +46,7 @@ def inspect(
     _check_place(html)
     _check_place(quarantine, is_new=True)
     opened = open_data(data, download=download, examines=False)
-    inspection = conclude(opened, divided(data, list(_watched(opened, look_at(opened, threads)))))
+    inspection = conclude(opened, divided(data, opened, list(_watched(opened, look_at(opened, threads)))))
     if as_json:
         print(json.dumps(inspection.as_json()))
     else:

@@ -128,7 +128,7 @@ def _of_header(look: Look, header: Header, *, is_colourful: bool) -> Iterator[Fi
         yield _about(look, "suffix", f"named {suffix}, but the content is {header.format}; it is read as what it is")
     if header.is_animated:
         yield _about(look, "animated", "more than one frame; only the first is used")
-    if header.orientation != 1:
+    if header.is_turned:
         yield _about(look, "rotated", f"EXIF orientation {header.orientation}; it is turned upright")
     if mode := _odd_mode(header, is_colourful=is_colourful):
         yield _about(look, "odd_mode", mode)

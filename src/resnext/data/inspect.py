@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
+from resnext.data import examine
 from resnext.data.dataset import Data, DataError
 from resnext.data.findings import SEVERITIES, Finding, Kind, Severity, of_single_images
 from resnext.data.look import Damage, Look, Seen, look_at
@@ -84,13 +85,17 @@ def inspect(source: str, *, download: bool = False, num_threads: int | None = No
     Raises `DataError` where the data cannot be opened.
     """
     data = open_data(source, download=download, examines=False)
-    return conclude(data, divided(source, list(look_at(data, num_threads))))
+    return conclude(data, divided(source, data, list(look_at(data, num_threads))))
 
 
-def divided(source: str, looks: Sequence[Look]) -> Sequence[Look]:
-    """Return looks under the splits that training sees: it leaves damaged images out before it divides the data."""
+def divided(source: str, data: Data, looks: Sequence[Look]) -> Sequence[Look]:
+    """Return looks under the splits that training sees: it leaves damaged images out before it divides the data.
+
+    Splits that came with the data stay as they are, and so do those of large sets, whose images training does not
+    decode before it divides them.
+    """
     damaged = frozenset(look.name for look in looks if isinstance(look.result, Damage))
-    if not damaged:
+    if not damaged or data.has_own_splits or len(looks) > examine.MAX_EXAMINED:
         return looks
     try:
         data = open_data(source, examines=False, quarantine=damaged)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnext.data.dataset import DataError
-from resnext.spec.recipe import Recipe
-
 _SHUFFLE, _AUGMENT, _MIX = 1, 2, 3
 
 Indices = NDArray[np.int64]
@@ -78,12 +75,3 @@ def balanced_order(labels: Sequence[int], rng: np.random.Generator) -> Indices:
 def _in_turns(images: Indices, number: int, rng: np.random.Generator) -> Indices:
     num_turns = -(-number // len(images))
     return np.concatenate([rng.permutation(images) for _ in range(num_turns)])[:number]
-
-
-def check_streamable(recipe: Recipe, source: str) -> None:
-    """Make sure that a recipe can be followed on a stream. Raises `DataError` where it needs all labels beforehand."""
-    if recipe.sampling == "balanced":
-        raise DataError(
-            f"sampling = 'balanced': {source} is read as a stream, whose labels are not known beforehand; use"
-            " 'shuffled', with class_weights by name, or a source that is not a stream"
-        )

@@ -1,6 +1,7 @@
 """`wds:SHARDS`: tar files of images with their labels, as the webdataset library writes them, read in order."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -92,10 +93,19 @@ def open_wds(shards: str, options: Mapping[str, str], admission: Admission = USU
     for split in ("val", "test"):
         if split in options:
             found[split] = _expanded(options[split])
+    _check_once(found)
     if list(found) == ["train"]:
         found = {"": found["train"]}
     scanner = TarShards(_class_names(Path(options["classes"])) if "classes" in options else ())
     return stream_data(f"wds:{shards}", scanner, found, problems, admission)
+
+
+def _check_once(found: Mapping[str, list[str]]) -> None:
+    """Refuse a shard that would be read twice in one split, or both trained and scored on."""
+    for split, names in found.items():
+        also = [] if split == "train" else found.get("train", [])
+        if twice := [shard for shard, number in Counter(names + also).items() if number > 1]:
+            raise DataError(f"{twice[0]} is named twice, in {split}{' and train' if also else ''}; name a shard once")
 
 
 def _in_folder(folder: Path) -> tuple[dict[str, list[str]], list[str]]:

@@ -14,7 +14,7 @@ MAX_FILE_BYTES = 256 * 2**20
 MAX_PIXELS = 89_000_000
 
 ORIENTATION_TAG = 0x0112
-_TRANSPOSES = {
+TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -123,4 +123,4 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # a damaged EXIF block does not make the picture unusable
         return image
-    return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image
+    return image.transpose(TRANSPOSES[orientation]) if orientation in TRANSPOSES else image

@@ -5,7 +5,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from resnext.imaging.decode import FORMATS, ORIENTATION_TAG, ImageError
+from resnext.imaging.decode import FORMATS, ORIENTATION_TAG, TRANSPOSES, ImageError
 
 _SUFFIXES = {
     "BMP": {".bmp"},
@@ -31,6 +31,11 @@ class Header:
     has_alpha: bool
     orientation: int
     is_animated: bool
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the image is stored otherwise than upright."""
+        return self.orientation in TRANSPOSES
 
     def fits(self, suffix: str) -> bool:
         """Tell whether a file of this format may have a suffix, such as `.jpg`."""
