@@ -11,6 +11,14 @@ from resnext.training.memory import Capacity
 
 Cli = Callable[..., Any]
 
+# Only the second process waits for its images, so long that it would be worth knowing whether it does so again.
+WAITING_BY_RANK = """
+from dataclasses import replace
+from resnext.training import forecast
+time_steps = forecast.time_steps
+forecast.time_steps = lambda run, course: replace(time_steps(run, course), wait_seconds=float(run.world.rank))
+"""
+
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -78,6 +86,20 @@ def test_too_little_memory_is_a_sentence_with_what_to_change(dry: Cli, monkeypat
     assert "images/s" not in shown.out
 
 
+@pytest.mark.parametrize("source", ["tar", "streaming"])
+def test_a_stream_is_forecast_and_drawn_like_a_folder(
+    dry: Cli, written: Callable[[Path], dict[str, str]], tmp_path: Path, source: str
+) -> None:
+    data = written(tmp_path / "data")[source]
+    shown = dry("--json", data=data)
+    assert shown.status == 0, shown.err
+    forecast = json.loads(shown.out)
+    assert forecast["duration"]["run_seconds"] > 0
+    assert forecast["memory"]["loading_bytes"] > 0
+    with Image.open(tmp_path / "augmented.png") as sheet:
+        assert sheet.height > 8 * 96
+
+
 def test_a_bad_image_is_named_and_does_not_end_it(dry: Cli, spoilt: Path) -> None:
     shown = dry(data=spoilt)
     assert shown.status == 0, shown.err
@@ -131,6 +153,14 @@ def test_several_processes_forecast_together(
     assert "activations of 8 images at a time" in ended[0].out
     assert ended[1].out == ""
     assert files(tmp_path) == ["augmented.png"]
+
+
+def test_processes_that_wait_unequally_for_images_take_the_same_steps(
+    start_ranks: Callable[..., list[Any]], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    options = ("--recipe", tiny, "--threads", "0", "--set", "batch_norm_images=8", "--out", tmp_path / "run")
+    ranks = start_ranks(2, "train", photos, *options, "--dry-run", script=WAITING_BY_RANK)
+    assert [each.wait(120).status for each in ranks] == [0, 0]
 
 
 def test_a_full_disk_is_a_failed_job(dry: Cli, tmp_path: Path) -> None:

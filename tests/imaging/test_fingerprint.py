@@ -1,11 +1,7 @@
-from io import BytesIO
-
 import numpy as np
-import pytest
 from PIL import Image
 
 from resnext.imaging.fingerprint import fingerprint
-from resnext.imaging.thumbnail import thumbnail
 
 
 def noisy(seed: int, width: int = 40, height: int = 30) -> Image.Image:
@@ -33,11 +29,3 @@ def test_the_bits_say_where_an_image_grows_lighter() -> None:
 def test_noise_in_an_even_area_sets_no_bits() -> None:
     pixels = 120 + np.random.default_rng(0).integers(0, 4, (64, 64, 3), dtype=np.uint8)
     assert fingerprint(Image.fromarray(pixels)).bits == b"\0" * 8
-
-
-@pytest.mark.parametrize(("size", "expected"), [((400, 200), (100, 50)), ((20, 10), (20, 10))])
-def test_a_thumbnail_shrinks_and_never_enlarges(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    image = noisy(1, *size)
-    with Image.open(BytesIO(thumbnail(image, 100))) as small:
-        assert (small.format, small.size) == ("JPEG", expected)
-    assert image.size == size

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 from resnext.evaluation.calibration import Bin
 from resnext.report.classes import class_rows, class_sizes, most_confused
 from resnext.report.curves import error_curves, loss_curves, rate_curve, speed_curve
-from resnext.report.page import duration, panel, plain, shortened, svg
+from resnext.report.page import panel, plain, shortened, svg
 from resnext.report.reliability import reliability_diagram
 from resnext.report.story import Reliability, RunStory
 
@@ -94,14 +94,6 @@ def test_sizes_of_classes_are_drawn_largest_first_and_empty_ones_do_not_harm() -
     values = class_sizes([3, 900, 0, 40]).axes[0].patches[0].get_data().values  # type: ignore[attr-defined]
     assert list(values) == [900, 40, 3, 0]
     assert [row.num_training_images for row in class_rows(("a", "b"), (5, 0), None)] == [5, 0]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.04, "0.0 s"), (59.9, "59.9 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90_061, "25 h 1 min")],
-)
-def test_times_are_read_at_a_glance(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(

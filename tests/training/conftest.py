@@ -15,6 +15,7 @@ from resnext.artefact.sealed import digest_of
 from resnext.artefact.store import load_artefact
 from resnext.artefact.weights import Weights
 from resnext.data.dataset import ArrayDataset, Data, Dataset
+from resnext.data.open import open_data
 from resnext.imaging.decode import ImageError
 from resnext.model.forms import build
 from resnext.spec.recipe import Recipe
@@ -72,6 +73,12 @@ def data(images: Callable[..., ArrayDataset]) -> Data:
         splits={"train": images("train", 24), "val": images("val", 9), "test": images("test", 9)},
         digest="0" * 64,
     )
+
+
+@pytest.fixture
+def streamed(written: Callable[[Path], dict[str, str]], tmp_path: Path) -> Data:
+    """Return images of three colours as a stream, 24 to train on and 9 held out."""
+    return open_data(written(tmp_path / "streamed")["tar"])
 
 
 @pytest.fixture(scope="session")

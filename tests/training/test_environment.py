@@ -58,3 +58,33 @@ def test_the_home_folder_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     assert Path.home() == Path("/home/alice")
     assert variables({"HF_HOME": "/home/alice/models"}) == {"HF_HOME": "~/models"}
+
+
+@pytest.mark.parametrize(
+    ("home", "value", "shown"),
+    [
+        ("/home/alice", "/home/alice", "~"),
+        ("/home/alice", "/home/alice2/models", "/home/alice2/models"),
+        ("/home/alice", "/data/home/alice/models", "/data/home/alice/models"),
+        ("/", "/data/models", "/data/models"),
+        ("/", "/", "/"),
+    ],
+)
+def test_only_a_home_that_a_path_begins_with_is_left_out(
+    home: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert variables({"HF_HOME": value}) == {"HF_HOME": shown}
+
+
+def test_who_has_no_home_has_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert variables({"HF_HOME": "/data/models"}) == {"HF_HOME": "/data/models"}
+
+
+def test_where_models_come_from_is_shown_without_a_password() -> None:
+    given = {"HF_ENDPOINT": "https://alice:secret@mirror.example/hub", "HF_HUB_OFFLINE": "1"}
+    assert variables(given) == {"HF_ENDPOINT": "https://mirror.example/hub", "HF_HUB_OFFLINE": "1"}

@@ -9,7 +9,7 @@ from resnext.artefact.manifest import Calibration
 from resnext.data.dataset import ArrayDataset, Data, Dataset
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import Outputs
-from resnext.training.examination import examine, scores_of, thumbnail
+from resnext.training.examination import examine, scores_of
 
 NAMES = ("red", "green", "blue")
 
@@ -86,12 +86,3 @@ def test_scores_do_not_depend_on_how_many_images_are_counted_at_a_time() -> None
     whole, parts = Scores.of(Counts.of(outputs.logits, outputs.labels), NAMES), scores_of(outputs, NAMES)
     assert (parts.confusion, parts.num_images) == (whole.confusion, 2500)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [((8, 8), (96, 96)), ((500, 375), (96, 72)), ((10, 40), (20, 80)), ((1, 4000), (1, 96))]
-)
-def test_a_thumbnail_keeps_its_shape_and_small_images_their_pixels(
-    size: tuple[int, int], shown: tuple[int, int]
-) -> None:
-    assert Image.open(BytesIO(thumbnail(Image.new("L", size)))).size == shown

@@ -3,11 +3,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
 
 from resnext.data.dataset import ArrayDataset, Data
+from resnext.data.stream import Stream
 from resnext.data.views import Selected
 from resnext.spec.complexity import complexity
 from resnext.spec.recipe import Recipe
@@ -133,3 +135,19 @@ def test_images_that_fit_are_all_remembered_and_of_large_ones_a_part(images: Cal
 
     large = images("large", 1, size=512)
     assert remembered_fraction(Selected(large, [0] * 512)) == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_stream_remembers_nothing_but_fills_its_window(
+    streamed: Data, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = streamed.split("train")
+    assert isinstance(stream, Stream)
+    assert remembered_fraction(stream) == 0.0
+
+    task = Task(data=streamed, recipe=recipe)
+    whole = measure_footprint(task, HERE, World())
+    monkeypatch.setattr("resnext.training.footprint.WINDOW", 10)
+    short = measure_footprint(task, HERE, World())
+    encoded_bytes = fmean(len(picture.content) for picture in stream.samples())
+    assert whole.loading_bytes - short.loading_bytes == pytest.approx((24 - 10) * encoded_bytes, rel=0.05)
+    assert (whole.image_bytes, whole.scoring_bytes) == (short.image_bytes, short.scoring_bytes)

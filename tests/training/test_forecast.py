@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import resnext
 from resnext.artefact.store import load_artefact
 from resnext.artefact.weights import Weights
 from resnext.data.dataset import Data, Dataset
+from resnext.data.views import pictures
 from resnext.spec.recipe import Recipe
 from resnext.training import rehearsal
 from resnext.training.forecast import Forecast, forecast_of
+from resnext.training.loop import Course
 from resnext.training.machine import Machine
 from resnext.training.memory import Capacity
 from resnext.training.run import Run
@@ -48,9 +51,9 @@ def test_the_times_add_up(forecast: Forecast) -> None:
     after_steps = taken.scoring_seconds + taken.writing_seconds
     assert taken.epoch_seconds == pytest.approx(3 * taken.step_seconds + after_steps)
     assert taken.first_epoch_seconds == pytest.approx(3 * taken.first_step_seconds + after_steps)
-    # The test split has as many images as the one that is scored after each epoch.
+    # At the end the best is calibrated and tested, on two splits of as many images as are scored after each epoch.
     both = taken.first_epoch_seconds + taken.epoch_seconds
-    assert taken.run_seconds == pytest.approx(both + taken.scoring_seconds)
+    assert taken.run_seconds == pytest.approx(both + 2 * taken.scoring_seconds)
     assert taken.images_per_second == pytest.approx(8 / taken.step_seconds)
     assert taken.num_timed_steps >= 1
 
@@ -160,3 +163,26 @@ def test_few_images_spread_over_the_split_are_scored(data: Data, recipe: Recipe)
     part = short.data.indexed("val")
     assert [part.name(index) for index in range(4)] == [data.indexed("val").name(index) for index in (0, 2, 4, 6)]
     assert len(part.labels) == 4
+
+
+def test_the_first_images_of_a_stream_are_scored(streamed: Data, recipe: Recipe) -> None:
+    short = rehearsal.scored_in_part(Task(data=streamed, recipe=recipe.replace(batch_size=2)))
+    part, whole = short.data.split("val"), streamed.split("val")
+    assert [picture.name for picture in pictures(part)] == [picture.name for picture in islice(pictures(whole), 4)]
+
+
+def test_a_stream_is_timed_once_because_it_is_read_anew_each_epoch(
+    streamed: Data, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = rehearsal.StepTime(seconds=10.0, wait_seconds=9.0, num_steps=3)
+    timed: list[Run] = []
+
+    def time_steps(run: Run, course: Course) -> rehearsal.StepTime:
+        timed.append(run)
+        return step
+
+    monkeypatch.setattr("resnext.training.forecast.time_steps", time_steps)
+    taken = forecast_of(Task(data=streamed, recipe=recipe), HERE, World()).duration
+    assert taken is not None
+    assert len(timed) == 1
+    assert taken.step_seconds == taken.first_step_seconds == 10.0

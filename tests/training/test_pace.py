@@ -1,5 +1,5 @@
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from resnext.artefact.weights import Weights
 from resnext.data.dataset import Data
+from resnext.evaluation.outputs import Outputs
+from resnext.model.network import Network
 from resnext.spec.recipe import Recipe
+from resnext.training.loop import EpochReport
 from resnext.training.pace import FORWARD_COST, Length, Pace, length_of
+from resnext.training.run import Run
+from resnext.training.scorer import Scorer
 from resnext.training.task import Task
 
 A_FIFTH, A_TENTH = 0.2, 0.1
@@ -17,7 +22,7 @@ A_FIFTH, A_TENTH = 0.2, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """A run that never was: the seconds of its steps, scorings and test scoring."""
+    """A run that never was: the seconds of its steps and scorings, of which the last are of the best epoch."""
 
     num_epochs: int
     steps_per_epoch: int
@@ -34,13 +39,17 @@ class Simulated:
     first_step: int = 0
 
     @property
+    def num_final_scorings(self) -> int:
+        return 2 if self.has_test else 1
+
+    @property
     def length(self) -> Length:
         return Length(
             num_epochs=self.num_epochs,
             steps_per_epoch=self.steps_per_epoch,
             images_per_step=10,
             num_scored_images=10,
-            num_test_images=10 if self.has_test else 0,
+            num_final_images=10 * self.num_final_scorings,
             num_frozen_epochs=self.num_frozen_epochs,
         )
 
@@ -59,7 +68,7 @@ class Simulated:
             if (step + 1) % self.steps_per_epoch == 0:
                 is_first = self.first_scoring is not None and epoch == first_epoch
                 yield "score", self.first_scoring if is_first else self.scoring, 0.0  # type: ignore[misc]
-        yield "end", self.scoring if self.has_test else 0.0, 0.0
+        yield "end", self.num_final_scorings * self.scoring, 0.0
 
     def errors(self) -> list[float]:
         """Return how wrong the time left is, relative to what it is, at some events from a tenth of the time on.
@@ -178,5 +187,33 @@ def test_the_length_of_a_task_is_that_of_its_run(data: Data, recipe: Recipe, wei
     frozen = recipe.replace(fine_tuning={"frozen_epochs": 1})
     length = length_of(Task(data=data, recipe=frozen, weights=weights))
     assert (length.num_epochs, length.steps_per_epoch, length.num_steps, length.images_per_step) == (2, 3, 6, 8)
-    assert (length.num_scored_images, length.num_test_images, length.num_frozen_epochs) == (9, 9, 1)
+    assert (length.num_scored_images, length.num_frozen_epochs) == (9, 1)
     assert length.work(6) == pytest.approx(3 * FORWARD_COST + 3)
+
+
+def test_what_is_scored_once_all_is_learnt_is_counted(data: Data, recipe: Recipe) -> None:
+    without_test = replace(data, splits={name: data.split(name) for name in ("train", "val")})
+    on_test = replace(data, selection="test")
+    for split_so, num_images in ((data, 9 + 9), (without_test, 9), (on_test, 9)):
+        assert length_of(Task(data=split_so, recipe=recipe)).num_final_images == num_images
+
+
+@pytest.mark.parametrize("selection", ["val", "test"])
+def test_a_run_scores_at_its_end_what_its_length_says(
+    data: Data, start: Callable[..., Run], selection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(data=replace(data, selection=selection))
+    *_, end = run
+    assert isinstance(end, EpochReport)
+    scored: list[int] = []
+    collect = Scorer.outputs
+
+    def counted(scorer: Scorer, network: Network, split: str) -> Outputs:
+        found = collect(scorer, network, split)
+        scored.append(len(found.names))
+        return found
+
+    monkeypatch.setattr(Scorer, "outputs", counted)
+    is_last_best = run.finish().best_epoch == end.epoch
+    calibrates_last = selection == "val" and not is_last_best
+    assert sum(scored) == length_of(run.task).num_final_images + (9 if calibrates_last else 0)

@@ -74,3 +74,12 @@ def test_unreadable_images_are_passed_over(data: Data, recipe: Recipe, damaged: 
 def test_too_few_readable_images_are_one_sentence(data: Data, recipe: Recipe, damaged: Callable[..., Dataset]) -> None:
     with pytest.raises(DataError, match="colours: fewer than 2 training images can be read"):
         preview(Task(data=without(data, damaged, range(1, 24)), recipe=recipe))
+
+
+def test_a_stream_is_looked_at_like_a_data_set(streamed: Data, recipe: Recipe) -> None:
+    rows = preview(Task(data=streamed, recipe=unvaried(recipe)))
+    assert sorted({row.title for row in rows[:3]}) == ["blue", "green", "red"]
+    assert len(rows) == 8
+    for row in rows:
+        assert len(row.variants) == 7
+        assert all(np.array_equal(variant, np.asarray(row.original)) for variant in row.variants)

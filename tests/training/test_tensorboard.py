@@ -9,6 +9,7 @@ import pytest
 from resnext.spec.recipe import Recipe
 from resnext.training.loop import EpochReport, StepReport
 from resnext.training.run import Run
+from resnext.training.tensorboard import Board
 
 pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
 
@@ -75,6 +76,32 @@ def test_what_is_learnt_again_after_a_crash_takes_the_place_of_what_was(
     found = curves(run.folder.tensorboard)
     assert [step for step, _ in found["step/loss"]] == [10, 20, 30]
     assert [step for step, _ in found["loss/train"]] == list(range(3, 31, 3))
+
+
+def test_a_run_that_begins_anew_leaves_no_point_of_the_one_before(tmp_path: Path) -> None:
+    def show(step: int, loss: float, board: Board) -> None:
+        board.show(
+            StepReport(
+                epoch=1,
+                step=step,
+                loss=loss,
+                learning_rate=0.1,
+                wait_seconds=0.0,
+                num_images=8,
+                num_correct=4,
+                micro_batch_size=None,
+                left_out=(),
+            )
+        )
+
+    before = Board(tmp_path, first_step=0)
+    for step in (10, 20, 30):
+        show(step, 1.0, before)
+    before.close()
+    again = Board(tmp_path, first_step=0)
+    show(10, 2.0, again)
+    again.close()
+    assert curves(tmp_path)["step/loss"] == [(10, 2.0)]
 
 
 def test_without_tensorboard_a_run_is_the_same_but_for_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ def find_threshold(target: float, answers: "Mapping[str, Answers]") -> Abstentio
 
 def print_abstentions(found: Abstentions | None) -> None:
     """Print the threshold, and a line for each split, where one was looked for."""
-    from resnext.cli.console import percent, results, thousands
+    from resnext.cli.console import results, thousands
+    from resnext.report.words import percent
 
     if found is None:
         return

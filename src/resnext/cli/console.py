@@ -41,18 +41,6 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def percent(value: float | None) -> str:
-    """Print a percentage, or a dash where there is none."""
-    return "-" if value is None else f"{value:.2f}"
-
-
 def thousands(value: int) -> str:
     """Print a whole number with its thousands set apart."""
     return f"{value:,}"
-
-
-def duration(seconds: float) -> str:
-    """Print a time in hours, minutes and seconds."""
-    minutes, whole_seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{whole_seconds:02}" if hours else f"{minutes}:{whole_seconds:02}"

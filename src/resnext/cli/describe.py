@@ -164,7 +164,7 @@ def _print_comparison(console: "Console", cost: "Complexity", like: "tuple[str, 
 
 
 def _print_manifest(console: "Console", manifest: "Manifest") -> None:
-    from resnext.cli.console import percent
+    from resnext.report.words import percent
 
     console.print(f"\nclasses: {', '.join(manifest.class_names)}")
     for measured in manifest.measurements:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnext.cli.console import duration, messages, results, table, thousands
+from resnext.cli.console import messages, results, table, thousands
 from resnext.cli.task import print_task
+from resnext.report.words import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,7 +110,7 @@ def _print_memory(console: "Console", memory: "Footprint", title: str) -> None:
             f"activations of {memory.num_images} images at a time, {in_words(memory.image_bytes)} each",
             memory.activations_bytes,
         ),
-        ("images loaded and remembered", memory.loading_bytes),
+        ("images loaded and kept", memory.loading_bytes),
         ("a checkpoint while it is written", memory.writing_bytes),
         ("the process as it stands", memory.process_bytes),
         ("peak, with room to work in", memory.peak_bytes),

@@ -239,7 +239,8 @@ def _plain(found: _Examined, abstentions: "Abstentions | None") -> dict[str, Any
 
 
 def _print_scores(found: _Examined, title: str) -> None:
-    from resnext.cli.console import percent, results, table, thousands
+    from resnext.cli.console import results, table, thousands
+    from resnext.report.words import percent
 
     console, scores = results(), found.scores
     top5 = "" if scores.top5_error_percent is None else f", top-5 error {percent(scores.top5_error_percent)} %"
@@ -259,7 +260,7 @@ def _print_scores(found: _Examined, title: str) -> None:
 
 
 def _certainty(found: _Examined) -> str:
-    from resnext.cli.console import percent
+    from resnext.report.words import percent
 
     raw = percent(found.answers.raw_ece_percent)
     if found.temperature is None:

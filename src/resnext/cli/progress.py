@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from resnext.cli.console import duration, percent
 from resnext.cli.interrupt import StopRequest
+from resnext.report.words import duration, percent
 from resnext.training.loop import EpochReport, Report
 from resnext.training.pace import Pace, length_of
 

@@ -214,7 +214,7 @@ def _place(run: "Run") -> str:
 
 
 def _print_result(console: "Console", task: "Task", result: "Result") -> None:
-    from resnext.cli.console import percent
+    from resnext.report.words import percent
 
     def line(title: str, measurement: Any) -> None:
         if measurement is not None:
@@ -238,7 +238,7 @@ def _print_result(console: "Console", task: "Task", result: "Result") -> None:
 
 
 def _calibrated(calibration: "Calibration | str") -> str:
-    from resnext.cli.console import percent
+    from resnext.report.words import percent
 
     if isinstance(calibration, str):
         return f"not calibrated: {calibration}"

@@ -103,6 +103,11 @@ class Data:
     colour_mean: Colour | None = None
     colour_std: Colour | None = None
 
+    @property
+    def scores_test(self) -> bool:
+        """Whether there are test images to score once, at the end, because nothing was chosen on them."""
+        return "test" in self.splits and self.selection != "test"
+
     def split(self, name: str) -> Dataset | Stream:
         """Return a split by name. Raises `DataError` where the data has none of that name."""
         if name not in self.splits:

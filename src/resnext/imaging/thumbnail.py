@@ -4,11 +4,16 @@ from io import BytesIO
 
 from PIL import Image
 
+_JPEG_QUALITY = 85
+
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
-    """Return an RGB image as a JPEG file, its longer side made to fit `side` pixels where it is longer."""
-    small = image.copy()
+    """Return a JPEG of an image, not larger than a square of `side`; one of a few pixels is enlarged pixel by pixel."""
+    small = image.convert("RGB")
+    times = side // max(small.size)
+    if times > 1:
+        small = small.resize((small.width * times, small.height * times), Image.Resampling.NEAREST)
     small.thumbnail((side, side))
-    buffer = BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    stream = BytesIO()
+    small.save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return stream.getvalue()

@@ -15,6 +15,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from resnext.report.words import duration, percent
+
 # Drawn in these, and shown in the variables of the stylesheet, so that one drawing serves light and dark.
 INK, SOFT, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 TRAIN, HELD_OUT, GOOD = "#050505", "#060606", "#070707"
@@ -102,21 +104,6 @@ def _named_apart(text: str) -> str:
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda match: f' id="f{digest}-{match[1]}"' if match[1] in used else "", text)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>f{digest}-", text)
-
-
-def percent(value: float | None) -> str:
-    """Write a percentage, without its sign; a dash where there is none."""
-    return "-" if value is None else f"{value:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time in the two greatest units that it has."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if minutes < 1:
-        return f"{seconds:.1f} s"
-    if hours < 1:
-        return f"{int(minutes)} min {int(seconds % 60)} s"
-    return f"{int(hours)} h {int(minutes % 60)} min"
 
 
 def plain(value: Any) -> str:

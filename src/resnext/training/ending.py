@@ -28,9 +28,7 @@ class Ending:
     def carry_out(self) -> Result:
         """Calibrate what is kept, score the best on the test split, log the end and report it."""
         calibration = self._calibrate()
-        data = self.scorer.task.data
-        scores_test = self.is_whole and "test" in data.splits and data.selection != "test"
-        test = self._score_test() if scores_test else None
+        test = self._score_test() if self.is_whole and self.scorer.task.data.scores_test else None
         result = self.journal.close(self.state, test, calibration, is_whole=self.is_whole)
         self._report()
         self.journal.folder.release()

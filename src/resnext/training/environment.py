@@ -5,6 +5,7 @@ import platform
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _PACKAGE = "resnext"
 _OWN_VARIABLES = "RESNEXT_"
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
+    "HF_ENDPOINT",
     "HF_HOME",
     "HF_HUB_OFFLINE",
     "OMP_NUM_THREADS",
@@ -74,10 +76,21 @@ def devices() -> dict[str, Any]:
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables that change what this package does, without the name of a home folder."""
-    home = str(Path.home())
+    """Return the environment variables that change what this package does, without the name of a home folder.
+
+    Nor do they show whoever an address is to be opened as.
+    """
     names = (name for name in sorted(environ) if name in _VARIABLES or name.startswith(_OWN_VARIABLES))
-    return {name: environ[name].replace(home, "~") for name in names}
+    return {name: _anonymous(environ[name]) for name in names}
+
+
+def _anonymous(value: str) -> str:
+    """Write a home folder that a value begins with as `~`, and leave the user out of an address."""
+    with suppress(RuntimeError):  # a user without an entry and without HOME has no home
+        home, path = Path.home(), Path(value)
+        if len(home.parts) > 1 and path.is_relative_to(home):  # all paths are below a home that is the root
+            return str("~" / path.relative_to(home))
+    return re.sub(r"(?<=://)[^/]*@", "", value)
 
 
 def _installed(packages: Sequence[str]) -> dict[str, str | None]:

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from io import BytesIO
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from resnext.artefact.manifest import Calibration
@@ -17,11 +15,11 @@ from resnext.evaluation.calibration import ece_percent, reliability
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import Outputs
 from resnext.imaging.decode import ImageError
+from resnext.imaging.thumbnail import thumbnail
 from resnext.report.story import Examination, Mistake, Reliability
 
 MOST_MISTAKES = 24
 THUMBNAIL_SIDE = 96
-_JPEG_QUALITY = 85
 _IMAGES_AT_A_TIME = 1024
 
 
@@ -52,18 +50,6 @@ def scores_of(outputs: Outputs, class_names: Sequence[str]) -> Scores:
     )
     counted = (Counts.of(logits, labels) for logits, labels in parts)
     return Scores.of(sum(counted, start=Counts.none(len(class_names))), class_names)
-
-
-def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:
-    """Return a JPEG of an image, not larger than a square of `side`; one of a few pixels is enlarged pixel by pixel."""
-    image = image.convert("RGB")
-    times = side // max(image.size)
-    if times > 1:
-        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image.thumbnail((side, side))
-    stream = BytesIO()
-    image.save(stream, "JPEG", quality=_JPEG_QUALITY)
-    return stream.getvalue()
 
 
 def _of(rows: Tensor, outputs: Outputs) -> Outputs:
@@ -98,7 +84,7 @@ def _thumbnails(split: Dataset | Stream, names: set[str]) -> dict[str, bytes]:
     for picture in pictures(split):
         if picture.name in names:
             with suppress(ImageError):
-                found[picture.name] = thumbnail(picture.image())
+                found[picture.name] = thumbnail(picture.image(), THUMBNAIL_SIDE)
         if len(found) == len(names):
             break
     return found

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from resnext.data.dataset import Dataset
+from resnext.data.sample import sample, stream_sample
+from resnext.data.stream import Stream
+from resnext.data.stream_feed import WINDOW
 from resnext.data.views import MAX_REMEMBERED_BYTES, remembered_bytes
 from resnext.imaging.decode import ImageError
 from resnext.spec.complexity import complexity
@@ -34,9 +35,9 @@ class Footprint:
 
     What autograd keeps for a backward pass is `fixed_bytes`, and `image_bytes` for each of the `num_images` computed at
     a time. `scoring_bytes` is what a batch to score takes while nothing is kept. `process_bytes` is what the process
-    holds before, `loading_bytes` what loaded and remembered images take, and `writing_bytes` a checkpoint before it is
-    on the disk; all three are 0 on a GPU, where they are not. `available_bytes` is what the run may have, with what the
-    process holds, of the `total_bytes` there are.
+    holds before, `loading_bytes` what images take that are loaded, remembered or, of a stream, waiting in its shuffle
+    window, and `writing_bytes` a checkpoint before it is on the disk; all three are 0 on a GPU, where they are not.
+    `available_bytes` is what the run may have, with what the process holds, of the `total_bytes` there are.
     """
 
     weights_bytes: int
@@ -166,10 +167,13 @@ def _scoring_bytes(task: Task, machine: Machine) -> int:
 
 
 def _loading_bytes(task: Task, machine: Machine, world: World) -> int:
-    """Return the memory of images remembered, and of batches: the one computed, as numbers, and those made ahead."""
-    remembered = min(MAX_REMEMBERED_BYTES, _decoded_bytes(task.data.indexed("train")))
-    num_ahead = machine.num_loader_threads + 2
-    return remembered + _share(task, world) * _input_values(task.recipe.training_preprocessing()) * (
+    """Return the memory of images kept, and of batches: the one computed, as numbers, and those made ahead."""
+    train, num_ahead = task.data.split("train"), machine.num_loader_threads + 2
+    if isinstance(train, Stream):
+        kept = _window_bytes(train, world)
+    else:
+        kept = min(MAX_REMEMBERED_BYTES, _decoded_bytes(train))
+    return kept + _share(task, world) * _input_values(task.recipe.training_preprocessing()) * (
         machine.dtype.itemsize + num_ahead
     )
 
@@ -178,18 +182,28 @@ def _input_values(preprocessing: Preprocessing) -> int:
     return _RGB * preprocessing.image_size**2
 
 
-def remembered_fraction(dataset: Dataset) -> float:
-    """Return which part of a training set stays decoded after the first epoch, estimated from a sample."""
-    return min(1.0, MAX_REMEMBERED_BYTES / max(1, _decoded_bytes(dataset)))
+def _window_bytes(stream: Stream, world: World) -> int:
+    """Return the memory of the encoded images in the shuffle window of one process, estimated from a sample."""
+    num_bytes = fmean(len(picture.content) for picture in stream_sample(stream, _SAMPLE))
+    return round(min(WINDOW, len(stream.labels) // world.size) * num_bytes)
+
+
+def remembered_fraction(train: Dataset | Stream) -> float:
+    """Return which part of a training set stays decoded after the first epoch, estimated from a sample.
+
+    Of a stream nothing does.
+    """
+    if isinstance(train, Stream):
+        return 0.0
+    return min(1.0, MAX_REMEMBERED_BYTES / max(1, _decoded_bytes(train)))
 
 
 def _decoded_bytes(dataset: Dataset) -> int:
     """Return the memory of all images decoded, estimated from some spread over the set."""
-    num_images = len(dataset.labels)
     sizes = []
-    for index in np.linspace(0, num_images - 1, min(_SAMPLE, num_images)).round().astype(int).tolist():
+    for picture in sample(dataset, _SAMPLE):
         try:
-            sizes.append(remembered_bytes(dataset.image(index)))
+            sizes.append(remembered_bytes(picture.image()))
         except ImageError:
             continue
-    return round(num_images * fmean(sizes)) if sizes else 0
+    return round(len(dataset.labels) * fmean(sizes)) if sizes else 0

@@ -22,8 +22,8 @@ _WAIT_WORTH_KNOWING = 0.05
 class Duration:
     """How long a run takes, in seconds: a step when images are decoded and later, an epoch with its scoring, and all.
 
-    `scoring_seconds` is that of an epoch, `writing_seconds` that of its checkpoint and artefacts; `num_timed_steps` is
-    how many steps were timed.
+    All has the scorings after the last epoch in it, see `Length`. `scoring_seconds` is that of an epoch,
+    `writing_seconds` that of its checkpoint and artefacts; `num_timed_steps` is how many steps were timed.
     """
 
     first_step_seconds: float
@@ -102,14 +102,18 @@ def forecast_of(task: Task, machine: Machine, world: World) -> Forecast:
 
 def _duration(task: Task, machine: Machine, world: World) -> Duration:
     """Time the run's steps with images decoded, again with them remembered, then its scoring and writing."""
+    remembered = remembered_fraction(task.data.split("train"))
     with rehearsal(scored_in_part(task), machine, world) as run:
         course = run.course()
         first = time_steps(run, course)
-        is_worth_knowing = first.wait_seconds > _WAIT_WORTH_KNOWING * first.seconds
+        # The processes wait for each other in every step, so that all must take part or none.
+        is_worth_knowing = world.first(
+            lambda: remembered > 0 and first.wait_seconds > _WAIT_WORTH_KNOWING * first.seconds
+        )
         again = time_steps(run, course) if is_worth_knowing else first
         seconds_per_scored_image = time_scoring(run, course)
         writing_seconds = 2 * time_writing(run)  # the artefacts of an epoch weigh about what its checkpoint does
-        later = _partly(first, again, remembered_fraction(task.data.indexed("train")))
+        later = _partly(first, again, remembered)
     return world.first(lambda: _in_all(length_of(task), (first, later), seconds_per_scored_image, writing_seconds))
 
 
@@ -137,7 +141,7 @@ def _in_all(
     num_frozen = min(length.num_epochs, length.num_frozen_epochs) * length.steps_per_epoch
     first_epoch = length.steps_per_epoch * first.seconds + after_steps
     epoch = length.steps_per_epoch * later.seconds + after_steps
-    test_seconds = length.num_test_images * seconds_per_scored_image
+    final_seconds = length.num_final_images * seconds_per_scored_image
     return Duration(
         first_step_seconds=first.seconds,
         step_seconds=later.seconds,
@@ -145,7 +149,7 @@ def _in_all(
         writing_seconds=writing_seconds,
         first_epoch_seconds=first_epoch,
         epoch_seconds=epoch,
-        run_seconds=first_epoch + (length.num_epochs - 1) * epoch - num_frozen * frozen_saves + test_seconds,
+        run_seconds=first_epoch + (length.num_epochs - 1) * epoch - num_frozen * frozen_saves + final_seconds,
         images_per_second=length.images_per_step / later.seconds,
         num_timed_steps=later.num_steps,
     )

@@ -20,8 +20,11 @@ _RECENT_SCORINGS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Length:
-    """What a run consists of: epochs of steps, each followed by a scoring, and a scoring of the test split at the end.
+    """What a run consists of: epochs of steps, each followed by a scoring, and what is scored once all is learnt.
 
+    The `num_final_images` are those of the selection split, on which the best epoch is calibrated, or at least
+    examined, and of the test split, where that is another. Calibrating the last epoch scores the selection split once
+    more where the last is not the best; that cannot be known beforehand, and is not counted.
     Steps of the first `num_frozen_epochs`, which train the head alone, are taken to cost as much as a forward pass.
     """
 
@@ -29,7 +32,7 @@ class Length:
     steps_per_epoch: int
     images_per_step: int
     num_scored_images: int
-    num_test_images: int = 0
+    num_final_images: int
     num_frozen_epochs: int = 0
 
     @property
@@ -47,13 +50,13 @@ def length_of(task: Task) -> Length:
     """Return how long the run of a task is."""
     recipe, data = task.recipe, task.data
     batch_size = min(chosen(recipe.batch_size, "batch_size"), len(data.split("train").labels))
-    scores_test = "test" in data.splits and data.selection != "test"
+    num_scored = len(data.split(data.selection).labels)
     return Length(
         num_epochs=task.horizon.num_epochs,
         steps_per_epoch=task.horizon.steps_per_epoch,
         images_per_step=batch_size,
-        num_scored_images=len(data.split(data.selection).labels),
-        num_test_images=len(data.split("test").labels) if scores_test else 0,
+        num_scored_images=num_scored,
+        num_final_images=num_scored + (len(data.split("test").labels) if data.scores_test else 0),
         num_frozen_epochs=chosen(recipe.fine_tuning.frozen_epochs, "fine_tuning.frozen_epochs"),
     )
 
@@ -117,7 +120,7 @@ class Pace:
         if not recent:
             return None
         work_left = length.work(length.num_steps) - length.work(self._step)
-        scorings_left = length.num_epochs - self.num_scorings + length.num_test_images / length.num_scored_images
+        scorings_left = length.num_epochs - self.num_scorings + length.num_final_images / length.num_scored_images
         return work_left * _seconds_per_work(recent) + scorings_left * self._scoring_seconds(recent)
 
     def _recent(self) -> list[_Step]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from resnext.data.dataset import DataError, Dataset
 from resnext.data.loader import Batch
 from resnext.data.network_input import network_input
+from resnext.data.sample import Held, stream_sample
+from resnext.data.stream import Stream
 from resnext.data.views import Selected
 from resnext.imaging.decode import ImageError
 from resnext.report.sheet import SheetRow
@@ -22,15 +24,18 @@ from resnext.training.task import Task
 from resnext.training.world import World
 
 _NUM_IMAGES, _NUM_VARIANTS = 8, 7
+_NUM_HELD = 32  # of a stream, to choose from
 
 
 def preview(task: Task) -> list[SheetRow]:
     """Return some training images, of as many classes as can be, each with variants that the network would see.
 
     The variants are what `network_input` gives, in colours that can be shown; images and labels are not mixed.
-    Raises `DataError` where the data is a stream, or fewer than two images can be read.
+    Of a stream only some images are looked at, from the beginnings of shards.
+    Raises `DataError` where fewer than two images can be read.
     """
-    train, names = task.data.indexed("train"), task.data.class_names
+    split, names = task.data.split("train"), task.data.class_names
+    train = Held(stream_sample(split, _NUM_HELD)) if isinstance(split, Stream) else split
     indices = list(islice(_readable(train), _NUM_IMAGES))
     if len(indices) < 2:
         raise DataError(f"{task.data.source}: fewer than 2 training images can be read, so that none can be shown")

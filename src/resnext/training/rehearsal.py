@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from resnext.data.stream import Stream
 from resnext.data.views import Selected
 from resnext.model.network import Network
 from resnext.spec.recipe import chosen
@@ -122,11 +123,15 @@ def _is_enough(times: Sequence[float]) -> bool:
 
 
 def scored_in_part(task: Task) -> Task:
-    """Return the task with few images, spread over the split, to choose the best epoch on."""
-    split = task.data.indexed(task.data.selection)
+    """Return the task with few images, spread over the split, to choose the best epoch on; the first of a stream."""
+    split = task.data.split(task.data.selection)
     num_images = len(split.labels)
     few = min(num_images, _NUM_SCORED_BATCHES * chosen(task.recipe.batch_size, "batch_size"))
-    part = Selected(split, [number * num_images // few for number in range(few)])
+    part = (
+        split.stretch(0, few)
+        if isinstance(split, Stream)
+        else Selected(split, [number * num_images // few for number in range(few)])
+    )
     return replace(task, data=replace(task.data, splits={**task.data.splits, task.data.selection: part}))
 
 

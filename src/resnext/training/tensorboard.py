@@ -15,7 +15,8 @@ _STEPS_BETWEEN = 10
 class Board:
     """Curves of a run in the form that TensorBoard reads; none where it is not installed, or cannot be written.
 
-    `first_step` is the step after which the run goes on: what was written of later ones is superseded.
+    `first_step` is the step after which the run goes on: what was written of later ones is superseded, all where a run
+    that left no checkpoint begins anew.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -44,7 +45,7 @@ def _writer(folder: Path, first_step: int) -> "SummaryWriter | None":
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra, and slow to load
 
-        return SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        return SummaryWriter(str(folder), purge_step=first_step + 1)
     except (ImportError, OSError):
         return None
 
