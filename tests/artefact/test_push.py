@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,13 @@ Save = Callable[[Path, Architecture], Network]
 @pytest.mark.parametrize("target", ["{}/pushed", "hf:{}/pushed"])
 def test_what_is_pushed_into_a_folder_comes_back_whole(save_net: Save, tmp_path: Path, target: str) -> None:
     save_net(tmp_path / "best.safetensors", SMALL)
-    folder = push(tmp_path / "best.safetensors", target.format(tmp_path))
+    folder = push(tmp_path / "best.safetensors", target.format(tmp_path)).address
     assert sorted(path.name for path in Path(folder).iterdir()) == ["README.md", "config.json", "model.safetensors"]
     network, manifest = load_artefact(tmp_path / "best.safetensors")
     weights = resnext.open_weights(f"hf:{folder}")
-    assert weights.manifest == manifest
+    assert weights.manifest is not None and manifest.provenance is not None
+    assert weights.manifest.replace(provenance=None) == manifest.replace(provenance=None)
+    assert weights.manifest.provenance == manifest.provenance.replace(command=None, data="flowers")
     assert all(torch.equal(weights.tensors[name], tensor) for name, tensor in network.state_dict().items())
     classifier = resnext.load(f"hf:{folder}", device="cpu")
     assert classifier.class_names == manifest.class_names
@@ -47,7 +50,7 @@ def test_what_is_pushed_into_a_folder_comes_back_whole(save_net: Save, tmp_path:
 @torch.no_grad()
 def test_timm_loads_what_is_pushed(save_net: Save, tmp_path: Path, block: str) -> None:
     network = save_net(tmp_path / "best.safetensors", THEIRS[block])
-    folder = push(tmp_path / "best.safetensors", tmp_path / "pushed")
+    folder = push(tmp_path / "best.safetensors", tmp_path / "pushed").address
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(theirs(images), network(images))
@@ -89,7 +92,78 @@ def test_the_card_says_what_the_manifest_knows(manifest_for: Callable[[Architect
     ):
         assert words in body
     assert "timm" not in body
-    assert "timm.create_model" in model_card(manifest_for(THEIRS["basic"]), "someone/net")
+    assert 'timm.create_model("hf-hub:someone/net"' in model_card(manifest_for(THEIRS["basic"]), "someone/net")
+
+
+def test_the_card_of_a_folder_opens_the_folder_and_asks_no_hub(
+    save_net: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_net(tmp_path / "best.safetensors", THEIRS["basic"])
+    card = (Path(push(tmp_path / "best.safetensors", tmp_path / "net").address) / "README.md").read_text()
+    assert "# net\n" in card
+    [opened] = re.findall(r'resnext\.load\("(.*)"\)', card)
+    [theirs] = re.findall(r'timm\.create_model\("(.*)", ', card)
+    assert opened == "hf:./net"
+    monkeypatch.chdir(tmp_path)
+    assert resnext.load(opened, device="cpu").class_names[0] == "class 0"
+    timm.create_model(theirs, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "shared", "slug"),
+    [
+        ("/home/ann/My Flowers/", "My Flowers", "my-flowers"),
+        ("digits", "digits", "digits"),
+        ("hf:ann/flowers", "hf:ann/flowers", "hf-ann-flowers"),
+        ("hf:/home/ann/flowers", "hf:flowers", "hf-flowers"),
+        ("wds:/home/ann/shards/{0..9}.tar", "wds:{0..9}.tar", "wds-0-9-tar"),
+        ("C:\\Users\\ann\\flowers", "flowers", "flowers"),
+        ("/", "", "unnamed"),
+    ],
+)
+def test_what_is_pushed_tells_no_folder_and_no_command_line(
+    network_of: Callable[[Architecture], Network],
+    manifest_for: Callable[[Architecture], Manifest],
+    tmp_path: Path,
+    data: str,
+    shared: str,
+    slug: str,
+) -> None:
+    manifest = manifest_for(SMALL)
+    assert manifest.provenance is not None
+    made = manifest.provenance.replace(data=data, command=f"resnext train {data} --out secrets")
+    save_artefact(tmp_path / "best.safetensors", network_of(SMALL), manifest.replace(provenance=made))
+    folder = Path(push(tmp_path / "best.safetensors", tmp_path / "pushed").address)
+    pushed = load_artefact(folder / "model.safetensors")[1].provenance
+    assert pushed == made.replace(data=shared, command=None)
+    [index] = re.findall(r"model-index: (.*)", (folder / "README.md").read_text())
+    dataset = json.loads(index)[0]["results"][0]["dataset"]
+    assert (dataset["name"], dataset["type"]) == (shared, slug)
+    assert [path.name for path in folder.iterdir() if b"secrets" in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("file", ["README.md", "config.json", "model.safetensors"])
+def test_what_others_wrote_is_not_written_over(save_net: Save, tmp_path: Path, file: str) -> None:
+    save_net(tmp_path / "best.safetensors", SMALL)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / file).write_text('{"name": "precious"}\n')
+    with pytest.raises(ArtefactError, match=f"project holds what push did not write, .*: {file}; move that away"):
+        push(tmp_path / "best.safetensors", tmp_path / "project")
+    assert [path.name for path in (tmp_path / "project").iterdir()] == [file]
+    assert (tmp_path / "project" / file).read_text() == '{"name": "precious"}\n'
+
+
+def test_pushing_again_renews_what_push_wrote_and_keeps_an_edited_card(save_net: Save, tmp_path: Path) -> None:
+    artefact, folder = tmp_path / "best.safetensors", tmp_path / "pushed"
+    save_net(artefact, SMALL)
+    push(artefact, folder)
+    push(artefact, folder, license_name="apache-2.0")
+    card = (folder / "README.md").read_text()
+    assert 'license: "apache-2.0"' in card
+    (folder / "README.md").write_text(card.replace("## Use", "My own words.\n\n## Use"))
+    with pytest.raises(ArtefactError, match=r"edited since: README\.md"):
+        push(artefact, folder)
+    assert "My own words." in (folder / "README.md").read_text()
 
 
 def test_the_card_of_weights_that_others_trained_claims_nothing() -> None:

@@ -1,7 +1,10 @@
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import timm
@@ -150,6 +153,10 @@ def test_a_folder_in_timms_layout_is_opened(tmp_path: Path, file: str) -> None:
         ('{"architecture": "resnetblur50"}', "'resnetblur50': this library has no such network"),
         ('{"pretrained_cfg": {"input_size": [3, 32, 32], "crop_pct": 7}}', "crop_pct = 7"),
         ('{"pretrained_cfg": {"input_size": "small"}}', "cannot be used"),
+        ('{"pretrained_cfg": {"input_size": {}}}', "input_size, crop_pct, mean or std is not as timm writes it"),
+        ('{"pretrained_cfg": {"input_size": []}}', "input_size, crop_pct, mean or std is not as timm writes it"),
+        ('{"pretrained_cfg": {"input_size": [1e999]}}', "input_size, crop_pct, mean or std is not as timm writes it"),
+        ('{"pretrained_cfg": {"input_size": [9], "crop_pct": 5e-324}}', "input_size, crop_pct, mean or std is not as"),
         ('{"label_names": {"a": 1}}', "label_names"),
         ('{"label_names": ["a"]}', "names 1 classes, its head has 3"),
     ],
@@ -158,6 +165,19 @@ def test_an_illegal_configuration_is_refused(network: Network, tmp_path: Path, t
     save_file(export_weights(network, "timm"), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(text)
     assert words in refusal(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("crop", "is_said"),
+    [({}, True), ({"crop_mode": "center"}, True)]
+    + [({"crop_mode": mode}, False) for mode in ("squash", "border", None)],
+)
+def test_a_crop_that_is_not_central_counts_as_not_said(
+    network: Network, tmp_path: Path, crop: dict[str, Any], is_said: bool
+) -> None:
+    save_file(export_weights(network, "timm"), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"input_size": [3, 32, 32], **crop}}))
+    assert (open_weights(f"hf:{tmp_path}").preprocessing is not None) == is_said
 
 
 def test_a_folder_whose_model_is_an_artefact_needs_no_configuration(save_net: Save, tmp_path: Path) -> None:
@@ -192,6 +212,20 @@ def test_what_is_no_weights_is_named(network: Network, tmp_path: Path) -> None:
     assert "USER/NAME" in refusal("hf:a b")
 
 
+def test_a_folder_is_opened_only_where_it_is_written_as_a_path(
+    save_net: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some" / "net").mkdir(parents=True)
+    save_net(tmp_path / "some" / "net" / "model.safetensors", SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("./some/net", "../" + tmp_path.name + "/some/net", "~/some/net", str(tmp_path / "some" / "net")):
+        assert open_weights(f"hf:{name}").architecture == SMALL
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert refusal("hf:some/net") == "hf: needs huggingface_hub; pip install 'resnext[hub]'"
+    assert refusal("some/net").endswith("or hf:./some/net")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_spoilt_weights_are_refused(network: Network, tmp_path: Path, value: float) -> None:
     spoilt = dict(network.state_dict())
@@ -203,5 +237,56 @@ def test_spoilt_weights_are_refused(network: Network, tmp_path: Path, value: flo
 def test_a_tensor_larger_than_its_file_is_refused_before_it_is_copied(network: Network, tmp_path: Path) -> None:
     torch.save({**network.state_dict(), "bomb": torch.zeros(1).expand(2**40)}, tmp_path / "bomb.pt")
     assert "would take 4,398,0" in refusal(tmp_path / "bomb.pt")
-    torch.save({**network.state_dict(), "bomb": torch.eye(2).to_sparse()}, tmp_path / "sparse.pt")
-    assert "sparse" in refusal(tmp_path / "sparse.pt")
+
+
+def test_a_file_that_unpacks_to_more_than_it_has_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save({"bomb": torch.zeros(2**20)}, tmp_path / "flat.pt")
+    with ZipFile(tmp_path / "flat.pt") as flat, ZipFile(tmp_path / "bomb.pt", "w", ZIP_DEFLATED) as bomb:
+        for name in flat.namelist():
+            bomb.writestr(name, flat.read(name))
+    assert (tmp_path / "bomb.pt").stat().st_size < 2**15
+    torch.load(tmp_path / "bomb.pt", weights_only=True)
+    assert re.search(r"would take 4,19\d,\d+ bytes once unpacked", refusal(tmp_path / "bomb.pt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (3, torch.zeros(1), "a key is of type int"),
+        ("extra", torch.zeros(2, device="meta"), "extra is a meta tensor"),
+        ("extra", torch.eye(2).to_sparse(), "extra is a sparse or a nested tensor"),
+        ("head.bias", torch.zeros(3, dtype=torch.int64), "head.bias is a tensor of int64"),
+        ("head.bias", torch.zeros(3, dtype=torch.complex64), "head.bias is a tensor of complex64"),
+        ("stem.norm.num_batches_tracked", torch.zeros((), dtype=torch.complex64), "is a tensor of complex64"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*sparse tensor.*:UserWarning")
+def test_a_tensor_that_cannot_be_weights_is_named(
+    network: Network, tmp_path: Path, name: Any, value: Any, words: str
+) -> None:
+    torch.save({**network.state_dict(), name: value}, tmp_path / "odd.pt")
+    assert words in refusal(tmp_path / "odd.pt")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantised_and_a_nested_tensor_are_named(network: Network, tmp_path: Path) -> None:
+    odd = {
+        "a quantised tensor": torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+        "a sparse or a nested tensor": torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]),
+    }
+    for words, tensor in odd.items():
+        torch.save({**network.state_dict(), "head.bias": tensor}, tmp_path / "odd.pt")
+        assert f"head.bias is {words}" in refusal(tmp_path / "odd.pt")
+
+
+def test_containers_in_containers_are_opened_four_deep_and_no_deeper(network: Network, tmp_path: Path) -> None:
+    held: dict[str, Any] = dict(network.state_dict())
+    for _ in range(4):
+        held = {"state_dict": held}
+    torch.save(held, tmp_path / "deep.pt")
+    assert_same(open_weights(str(tmp_path / "deep.pt")), network)
+    torch.save({"model": held}, tmp_path / "deeper.pt")
+    assert "in more than 4 containers" in refusal(tmp_path / "deeper.pt")
+    held["state_dict"] = held
+    torch.save(held, tmp_path / "endless.pt")
+    assert "in more than 4 containers" in refusal(tmp_path / "endless.pt")

@@ -1,7 +1,9 @@
 import base64
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha1
@@ -11,10 +13,12 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import torch
+
+from resnext.artefact.store import load_artefact
 
 Cli = Callable[..., Any]
 
-COMMIT = "c" * 40
 SCRIPT = "import sys; sys.argv[0] = 'resnext'; from resnext.__main__ import main; main()"
 
 
@@ -27,6 +31,13 @@ class Hub:
     created: list[dict[str, Any]] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
     refusal: int = 0
+    claimed_bytes: int | None = None
+    answers_after_seconds: float = 0.0
+    asked: list[str] = field(default_factory=list)
+
+    def commit(self, name: str) -> str:
+        """Return the name of what a repository holds now."""
+        return sha1(repr(sorted(self.repositories.get(name, {}).items())).encode()).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -58,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     content = base64.b64decode(line["value"]["content"])
                     self.hub.repositories[name][line["value"]["path"]] = content
-            self._tell({"commitUrl": f"{self.hub.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
+            commit = self.hub.commit(name)
+            self._tell({"commitUrl": f"{self.hub.address}/{name}/commit/{commit}", "commitOid": commit})
         else:
             self._tell({})
 
@@ -67,14 +79,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name, _, file = self.path.removeprefix("/").partition("/resolve/main/")
+        self.hub.asked.append(name)
+        time.sleep(self.hub.answers_after_seconds)
         held = self.hub.repositories.get(name)
         if held is None or file not in held:
             self._answer(
-                404, b"", {"X-Error-Code": "RepoNotFound" if held is None else "EntryNotFound", "X-Repo-Commit": COMMIT}
+                404,
+                b"",
+                {
+                    "X-Error-Code": "RepoNotFound" if held is None else "EntryNotFound",
+                    "X-Repo-Commit": self.hub.commit(name),
+                },
             )
         else:
             etag = sha1(held[file]).hexdigest()
-            self._answer(200, held[file], {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+            claimed = {"X-Linked-Size": str(self.hub.claimed_bytes)} if self.hub.claimed_bytes else {}
+            self._answer(200, held[file], {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.commit(name), **claimed})
 
     def _tell(self, answer: dict[str, Any]) -> None:
         self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
@@ -102,17 +122,34 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def ask(plain: dict[str, str], hub: Hub, tmp_path: Path) -> Cli:
-    """Run the command line in a process of its own, whose hub is the one here."""
+def start_asking(plain: dict[str, str], hub: Hub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line in a process of its own, whose hub is the one here."""
+    started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
+    def begin(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_secret", **environment}
         names = ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN")
         kept = {name: value for name, value in plain.items() if name not in names}
         command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
-        done = subprocess.run(command, env={**kept, **own}, capture_output=True, encoding="utf-8", check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout, done.stderr
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+        started.append(subprocess.Popen(command, env={**kept, **own}, **pipes))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def ask(start_asking: Callable[..., subprocess.Popen[str]]) -> Cli:
+    """Run the command line in a process of its own, and return its status and what it says."""
+
+    def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
+        process = start_asking(*arguments, **environment)
+        out, err = process.communicate()
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
 
     return run
 
@@ -155,3 +192,60 @@ def test_a_hub_that_is_not_asked_is_one_sentence(ask: Cli, artefact: Path) -> No
     assert (status, len(err.splitlines())) == (1, 1), err
     status, _, err = ask("push", artefact, "hf:someone/colours", HF_HUB_OFFLINE="1")
     assert (status, "HF_HUB_OFFLINE is set" in err, len(err.splitlines())) == (1, True, 1), err
+
+
+def test_from_the_cache_what_never_existed_is_not_asked_for(ask: Cli, hub: Hub, artefact: Path, tmp_path: Path) -> None:
+    network, manifest = load_artefact(artefact)
+    torch.save(network.state_dict(), tmp_path / "net.bin")
+    hub.repositories["someone/bare"] = {"pytorch_model.bin": (tmp_path / "net.bin").read_bytes()}
+    for offline in ("0", "1"):
+        status, out, err = ask("describe", "hf:someone/bare", HF_HUB_OFFLINE=offline)
+        assert (status, manifest.architecture.name in out) == (0, True), err
+    for forgotten in (tmp_path / "hf" / "hub").glob("*/.no_exist/*/config.json"):
+        forgotten.unlink()
+    status, out, err = ask("describe", "hf:someone/bare", HF_HUB_OFFLINE="1")
+    assert (status, manifest.architecture.name in out) == (0, True), err
+
+
+def test_a_file_too_large_to_be_read_is_not_fetched(ask: Cli, hub: Hub, artefact: Path, tmp_path: Path) -> None:
+    hub.repositories["someone/large"] = {"model.safetensors": artefact.read_bytes()}
+    hub.claimed_bytes = 2**40
+    status, _, err = ask("describe", "hf:someone/large")
+    assert (status, len(err.splitlines())) == (2, 1), err
+    assert "hf:someone/large: model.safetensors has 1,099,511,627,776 bytes; at most" in err
+    assert list((tmp_path / "hf").rglob("model.safetensors")) == []
+
+
+def test_a_card_on_the_hub_that_was_edited_by_hand_stays(ask: Cli, hub: Hub, artefact: Path) -> None:
+    assert ask("push", artefact, "hf:someone/colours")[0] == 0
+    held = hub.repositories["someone/colours"]
+    status, _, err = ask("push", artefact, "hf:someone/colours", "--license", "mit")
+    assert (status, "stays" in err, b'license: "mit"' in held["README.md"]) == (0, False, True), err
+    held["README.md"] = edited = b"My own words.\n" + held["README.md"]
+    held["config.json"] = b"{}"
+    status, out, err = ask("push", artefact, "hf:someone/colours")
+    assert (status, out, len(err.splitlines())) == (0, f"{hub.address}/someone/colours\n", 1), err
+    assert "README.md there was not written by push, or was edited since: it stays" in err
+    assert held["README.md"] == edited
+    assert b"pretrained_cfg" in held["config.json"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_the_first_of_two_processes_has_fetched_the_weights_before_the_other_asks(
+    start_asking: Callable[..., subprocess.Popen[str]], hub: Hub, artefact: Path, photos: Path, command: str
+) -> None:
+    names = ("someone/first", "someone/second")
+    hub.repositories |= {name: {"model.safetensors": artefact.read_bytes()} for name in names}
+    hub.answers_after_seconds = 0.3
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    processes = [
+        start_asking(command, f"hf:{name}", photos, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
+        for rank, name in enumerate(names)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    asked = [name for name in hub.asked if name in names]
+    assert set(asked) == set(names)
+    assert asked == sorted(asked)

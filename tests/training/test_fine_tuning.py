@@ -12,6 +12,7 @@ from resnext.data.dataset import Data
 from resnext.model.forms import build
 from resnext.spec.recipe import Recipe, read_recipe
 from resnext.spec.value import SpecError
+from resnext.training.checkpoint import CheckpointError
 from resnext.training.conduct import Conduct
 from resnext.training.loop import StepReport
 from resnext.training.machine import Machine
@@ -137,6 +138,16 @@ def test_a_compiled_network_thaws_too(tune: Callable[..., Run], monkeypatch: pyt
         torch.testing.assert_close(body(compiled)[name], tensor, rtol=1e-4, atol=1e-5)
     for run in (compiled, plain):
         run.folder.release()
+
+
+def test_another_run_than_the_fine_tuned_one_in_the_folder_is_told_to_name_the_weights(
+    tune: Callable[..., Run], tuning: Recipe, weights: Weights
+) -> None:
+    stop_after(tune(), 1)
+    with pytest.raises(CheckpointError, match="holds another run: recipe_digest = ") as caught:
+        tune(recipe=tuning.replace(epochs=5))
+    named = f"--seed 0 --from WEIGHTS, those whose SHA-256 begins with {weights.digest[:12]}; it was started as"
+    assert named in str(caught.value)
 
 
 def test_layers_learn_slower_the_further_they_are_from_the_head(recipe: Recipe) -> None:

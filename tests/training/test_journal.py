@@ -191,7 +191,7 @@ def test_another_run_than_the_one_in_the_folder_is_refused_and_the_folder_left_a
     with pytest.raises(CheckpointError, match=f"holds another run: {what} = ") as caught:
         train(stopped, **changes[what])
     message = str(caught.value)
-    assert f"--recipe {stopped}/recipe.toml --seed 3" in message
+    assert f"--recipe {stopped}/recipe.toml --seed 3; it" in message
     assert "it was started as: " in message
     assert message.isprintable()
     assert sum(f"{name} = " in message for name in changes) == 1

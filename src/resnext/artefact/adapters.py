@@ -16,6 +16,7 @@ from resnext.spec.plan import BlockPlan, plan
 Naming = Literal["resnext", "torchvision", "timm"]
 
 _WRAPPERS = ("state_dict", "model")
+_MOST_WRAPPERS = 4
 _PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
 _COUNTER = "num_batches_tracked"
 _MOST_NAMED = 12
@@ -96,23 +97,52 @@ def with_counters(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> d
 def unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Open containers and take wrappers' prefixes off.
 
-    Raises `ValueError` where something else than tensors is left, or one is there twice.
+    Raises `ValueError` where something else than dense tensors of real numbers is left, one is there twice, or there
+    is no end of containers.
     """
-    while inner := next((state_dict[key] for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), None):
-        state_dict = inner
     tensors: dict[str, Tensor] = {}
-    for full_name, value in state_dict.items():
+    for full_name, value in _opened(state_dict).items():
+        if fault := _fault(full_name, value):
+            raise ValueError(f"{fault}; give a state dict")
         name = full_name
         while prefix := next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None):
             name = name.removeprefix(prefix)
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"{full_name} holds a value of type {type(value).__name__}, not a tensor; give a state dict"
-            )
         if name in tensors:
             raise ValueError(f"{full_name}: {name} is there twice, under different prefixes")
         tensors[name] = value
     return tensors
+
+
+def _opened(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Open containers down to what has names. An unpickled one may hold itself, so that they are counted."""
+    for _ in range(_MOST_WRAPPERS + 1):
+        inner = next((state_dict[key] for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), None)
+        if inner is None:
+            break
+        state_dict = inner
+    else:
+        raise ValueError(
+            f"the weights lie in more than {_MOST_WRAPPERS} containers ({', '.join(_WRAPPERS)}), one in another;"
+            " give a state dict"
+        )
+    if foreign := next((type(name).__name__ for name in state_dict if not isinstance(name, str)), None):
+        raise ValueError(f"a key is of type {foreign}, not the name of a tensor; give a state dict")
+    return state_dict
+
+
+def _fault(name: str, value: object) -> str:
+    """Say why something cannot be a layer's weights or statistics; empty where it can."""
+    if not isinstance(value, Tensor):
+        return f"{name} holds a value of type {type(value).__name__}, not a tensor"
+    if value.is_meta:
+        return f"{name} is a meta tensor, which has a shape and no numbers"
+    if value.is_quantized:
+        return f"{name} is a quantised tensor, not one of floating-point numbers"
+    if value.layout is not torch.strided or value.is_nested:
+        return f"{name} is a sparse or a nested tensor, not a dense one"
+    if not value.is_floating_point() and (not name.endswith(_COUNTER) or value.is_complex()):
+        return f"{name} is a tensor of {str(value.dtype).removeprefix('torch.')}, not of floating-point numbers"
+    return ""
 
 
 def _recognise(tensors: Mapping[str, Tensor], architecture: Architecture) -> tuple[dict[str, Tensor], Form]:

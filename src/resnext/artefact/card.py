@@ -1,8 +1,12 @@
 """The model card of an artefact: what it is, how good it is and who made it, in the words of its manifest."""
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator
+from pathlib import PurePath
 
+from resnext.artefact.address import is_folder
 from resnext.artefact.hub_config import timm_template
 from resnext.artefact.manifest import Manifest, Measurement
 from resnext.spec.complexity import complexity
@@ -11,16 +15,31 @@ _MOST_CLASSES = 100
 
 
 def model_card(manifest: Manifest, name: str, license_name: str | None = None) -> str:
-    """Return a `README.md` as the hub shows it, for a repository or a folder of a name."""
+    """Return a `README.md` as the hub shows it, for what `hf:` and a name open: a repository, or a folder's path.
+
+    Its last line tells whether it was edited since, see `is_own_card`.
+    """
+    title = PurePath(name).name if is_folder(name) else name
     sections = (
-        _header(manifest, name, license_name),
-        _summary(manifest, name),
+        _header(manifest, title, license_name),
+        _summary(manifest, title),
         _classes(manifest),
         _scores(manifest),
         _use(manifest, name),
         _maker(manifest),
     )
-    return "\n".join(line for section in sections for line in section)
+    words = "\n".join(line for section in sections for line in section).strip()
+    return f"{words}\n\n{_seal(words)}\n"
+
+
+def is_own_card(text: str) -> bool:
+    """Tell whether a card is as `model_card` made it: neither somebody else's nor edited since."""
+    words, _, seal = text.strip().rpartition("\n\n")
+    return seal == _seal(words)
+
+
+def _seal(words: str) -> str:
+    return f"<!-- written by resnext push, SHA-256 {hashlib.sha256(words.encode()).hexdigest()} -->"
 
 
 def _header(manifest: Manifest, name: str, license_name: str | None) -> Iterator[str]:
@@ -43,9 +62,13 @@ def _result(measured: Measurement, manifest: Manifest) -> dict[str, object]:
     data = "unnamed" if manifest.provenance is None else manifest.provenance.data
     return {
         "task": {"type": "image-classification"},
-        "dataset": {"name": data, "type": data, "split": measured.split},
+        "dataset": {"name": data, "type": _slug(data), "split": measured.split},
         "metrics": [{"type": "accuracy", "name": "top-1", "value": round(1 - measured.top1_error_percent / 100, 6)}],
     }
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
 
 
 def _summary(manifest: Manifest, name: str) -> Iterator[str]:
@@ -102,7 +125,8 @@ def _use(manifest: Manifest, name: str) -> Iterator[str]:
     yield ""
     yield f"Fine-tune it on other classes: `resnext train DATA --from hf:{name}`."
     if timm_template(manifest.architecture) is not None:
-        yield f'timm reads it too: `timm.create_model("hf-hub:{name}", pretrained=True)`.'
+        kind = "local-dir" if is_folder(name) else "hf-hub"
+        yield f'timm reads it too: `timm.create_model("{kind}:{name}", pretrained=True)`.'
     yield ""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from resnext.artefact.address import MAX_BYTES, is_folder
 from resnext.artefact.hub_config import CONFIG
 from resnext.artefact.store import ArtefactError
 
@@ -18,11 +19,6 @@ _FILES = (WEIGHTS, "pytorch_model.bin")
 _REPOSITORY = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
 
 Result = TypeVar("Result")
-
-
-def is_folder(name: str) -> bool:
-    """Tell whether what follows `hf:` is a folder here rather than a repository: it is one, or is written as a path."""
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
 
 
 def fetch_files(name: str) -> tuple[Path, Path | None]:
@@ -38,10 +34,10 @@ def fetch_files(name: str) -> tuple[Path, Path | None]:
         config = folder / CONFIG
         return found, config if config.is_file() else None
     check_repository(name)
-    weights = next((path for file in _FILES if (path := _fetched(name, file)) is not None), None)
+    weights = next((path for file in _FILES if (path := fetched(name, file)) is not None), None)
     if weights is None:
         raise ArtefactError(f"hf:{name} has neither {' nor '.join(_FILES)}")
-    return weights, _fetched(name, CONFIG)
+    return weights, fetched(name, CONFIG, is_needed=False)
 
 
 def check_repository(name: str) -> None:
@@ -70,7 +66,8 @@ def reached(name: str, function: Callable[[ModuleType], Result]) -> Result:
         raise OSError(f"hf:{name} asks for consent on its page before it lets anyone have its files") from None
     except errors.RepositoryNotFoundError:
         raise ArtefactError(
-            f"hf:{name}: the hub has no such repository, or it is private and you are not logged in"
+            f"hf:{name}: the hub has no such repository, or it is private and you are not logged in;"
+            f" a folder is named hf:./{name}"
         ) from None
     except errors.LocalEntryNotFoundError:
         raise OSError(f"hf:{name} is not in the cache, and the hub cannot be reached") from None
@@ -90,13 +87,25 @@ def _refusal(status: int) -> str:
     return f"the hub answered with status {status}; try again later"
 
 
-def _fetched(name: str, file: str) -> Path | None:
-    """Fetch a file of a repository; None where it has no such file."""
+def fetched(name: str, file: str, *, is_needed: bool = True) -> Path | None:
+    """Fetch a file of a repository, or find it in the cache; None where it has no such file.
+
+    None too where the hub cannot be reached, the cache lacks the file and it is not needed. Raises as `reached` does,
+    and `ArtefactError` where the file is larger than what is read.
+    """
 
     def fetch(hub: ModuleType) -> Path | None:
         try:
+            num_bytes = hub.hf_hub_download(name, file, dry_run=True).file_size
+            if num_bytes is not None and num_bytes > MAX_BYTES:
+                raise ArtefactError(f"hf:{name}: {file} has {num_bytes:,} bytes; at most {MAX_BYTES:,} are read")
             return Path(hub.hf_hub_download(name, file))
         except hub.errors.RemoteEntryNotFoundError:
+            return None
+        except hub.errors.LocalEntryNotFoundError:
+            # Where there is no file of a name, the cache remembers that too.
+            if is_needed and hub.try_to_load_from_cache(name, file) is not hub._CACHED_NO_EXIST:
+                raise
             return None
 
     return reached(name, fetch)

@@ -16,6 +16,8 @@ CONFIG = "config.json"
 
 _MAX_BYTES = 16 * 2**20
 _DEFAULT_CROP = 0.875  # timm's, where a configuration names none
+_CROP_MODE = "center"
+_LIBRARY = "resnext"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Described:
 def read_config(path: Path | None) -> Described:
     """Read timm's `config.json`, of today's layout or of the older one that is flat; None: there is no such file.
 
-    Preprocessing that this library does not have, such as another interpolation, counts as not said.
+    Preprocessing that this library does not have, such as another interpolation or crop, counts as not said.
     Raises `ArtefactError` where the file is too large, no JSON, holds an illegal value, or names a relative of ResNet
     that computes something else with tensors of the same names.
     """
@@ -50,8 +52,13 @@ def read_config(path: Path | None) -> Described:
     names = next((each[key] for each in (fields, own) for key in ("label_names", "labels") if each.get(key)), None)
     try:
         return Described(_preprocessing(own), _class_names(names))
-    except (SpecError, TypeError, ValueError, IndexError) as error:
+    except SpecError as error:
         raise ArtefactError(f"{path} cannot be used: {error}") from None
+    except (TypeError, ValueError, LookupError, ArithmeticError):
+        raise ArtefactError(
+            f"{path} cannot be used: input_size, crop_pct, mean or std is not as timm writes it, such as [3, 224, 224],"
+            " 0.875 and three numbers each"
+        ) from None
 
 
 def config(manifest: Manifest) -> dict[str, Any]:
@@ -61,14 +68,14 @@ def config(manifest: Manifest) -> dict[str, Any]:
     template, arguments = timm_template(network) or (network.name, None)
     fields = {
         "architecture": template,
-        "library_name": "resnext",
+        "library_name": _LIBRARY,
         "num_classes": network.num_classes,
         "label_names": names,
         "pretrained_cfg": {
             "input_size": [network.input_channels, seen.image_size, seen.image_size],
             "fixed_input_size": False,
             "crop_pct": _crop(seen),
-            "crop_mode": "center",
+            "crop_mode": _CROP_MODE,
             "interpolation": seen.interpolation,
             "mean": list(seen.mean),
             "std": list(seen.std),
@@ -78,6 +85,15 @@ def config(manifest: Manifest) -> dict[str, Any]:
         },
     }
     return fields if arguments is None else {**fields, "model_args": arguments}
+
+
+def is_own_config(text: str) -> bool:
+    """Tell whether the text of a `config.json` was written for an artefact of this library."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and fields.get("library_name") == _LIBRARY
 
 
 def timm_template(network: Architecture) -> tuple[str, dict[str, Any]] | None:
@@ -109,7 +125,8 @@ def _crop(seen: Preprocessing) -> float:
 
 
 def _preprocessing(fields: dict[str, Any]) -> Preprocessing | None:
-    if fields.get("interpolation", "bilinear") not in ("bilinear", "bicubic") or "input_size" not in fields:
+    is_ours = fields.get("interpolation", "bilinear") in ("bilinear", "bicubic")
+    if not is_ours or fields.get("crop_mode", _CROP_MODE) != _CROP_MODE or "input_size" not in fields:
         return None
     size = int(fields["input_size"][-1])
     crop = float(fields.get("crop_pct") or _DEFAULT_CROP)

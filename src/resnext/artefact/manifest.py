@@ -35,7 +35,11 @@ class Calibration(Spec):
 
 
 class Provenance(Spec):
-    """Which run made the weights: enough to make them again."""
+    """Which run made the weights: enough to make them again.
+
+    `data` names what they were trained on, and `command` is the command line; what is shared has no folders in the
+    one, and None for the other.
+    """
 
     recipe: str
     recipe_digest: str
@@ -44,7 +48,7 @@ class Provenance(Spec):
     data_digest: str
     seed: int
     epoch: int
-    command: str
+    command: str | None = None
     device: str
     versions: dict[str, str]
     commit: str | None = None

@@ -9,8 +9,6 @@ from resnext.model.forms import skeleton
 from resnext.model.network import Network
 from resnext.spec.value import SpecError
 
-SUFFIX = ".safetensors"
-
 _KIND = "manifest"
 
 

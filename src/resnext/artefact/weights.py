@@ -1,31 +1,30 @@
-"""Weights by one string: an artefact, a bare state dict, `torchvision:WEIGHTS` or `hf:REPO_OR_FOLDER`."""
+"""Weights by one string: an artefact, a bare state dict, `torchvision:WEIGHTS`, `hf:REPO` or `hf:./FOLDER`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnext.artefact.adapters import unwrap
+from resnext.artefact.address import KINDS, MAX_BYTES, STATE_DICTS, SUFFIX, as_folder
 from resnext.artefact.hub import fetch_files
 from resnext.artefact.hub_config import Described, read_config
 from resnext.artefact.manifest import Manifest
 from resnext.artefact.recognise import recognise
 from resnext.artefact.sealed import digest_of
-from resnext.artefact.store import SUFFIX, ArtefactError, load_artefact
+from resnext.artefact.store import ArtefactError, load_artefact
 from resnext.artefact.torchvision_weights import published
 from resnext.model.forms import skeleton
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
 from resnext.spec.preprocessing import Preprocessing
 
-KINDS = "an artefact or a state dict (.safetensors, .pt, .pth, .bin), torchvision:WEIGHTS or hf:REPO_OR_FOLDER"
-
-_STATE_DICTS = (".pt", ".pth", ".bin")
-_MAX_BYTES = 8 * 2**30
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ def open_weights(text: str) -> Weights:
         return _from_file(text, file, config)
     path = Path(text).expanduser()
     if path.is_dir():
-        raise ArtefactError(f"{text} is a folder; give a file in it, such as best.safetensors, or hf:{text}")
+        raise ArtefactError(f"{text} is a folder; give a file in it, such as best.safetensors, or hf:{as_folder(text)}")
     if not path.is_file():
         raise ArtefactError(f"no weights at {text!r}, which does not exist or is not a file; weights are {KINDS}")
     return _from_file(text, path)
@@ -99,9 +98,9 @@ def open_network(text: str) -> tuple[Network, Manifest]:
 
 def _from_file(origin: str, path: Path, config: Path | None = None) -> Weights:
     """Open a file that is there: an artefact, or a state dict, of which a `config.json` of the hub may say more."""
-    if path.stat().st_size > _MAX_BYTES:
-        raise ArtefactError(f"{origin} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read")
-    if path.suffix.lower() in _STATE_DICTS:
+    if path.stat().st_size > MAX_BYTES:
+        raise ArtefactError(f"{origin} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read")
+    if path.suffix.lower() in STATE_DICTS:
         return _recognised(origin, _unpickled(origin, path), read_config(config))
     if path.suffix.lower() != SUFFIX:
         raise ArtefactError(f"{origin} is a file of an unknown kind, {path.suffix!r}; weights are {KINDS}")
@@ -152,11 +151,9 @@ def _single(tensor: Tensor) -> Tensor:
 
 def _check_bounds(tensors: Mapping[str, Tensor]) -> None:
     """Refuse what a small file may hold and no memory can: strides of zero make a large tensor of one number."""
-    if foreign := next((name for name, tensor in tensors.items() if tensor.layout is not torch.strided), None):
-        raise ValueError(f"{foreign} is a sparse tensor, not a dense one")
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if num_bytes > _MAX_BYTES:
-        raise ValueError(f"its tensors would take {num_bytes:,} bytes; at most {_MAX_BYTES:,} are read")
+    if num_bytes > MAX_BYTES:
+        raise ValueError(f"its tensors would take {num_bytes:,} bytes; at most {MAX_BYTES:,} are read")
 
 
 def _safetensors(origin: str, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -167,11 +164,26 @@ def _safetensors(origin: str, path: Path) -> tuple[dict[str, str], dict[str, Ten
         raise ArtefactError(f"{origin} is not a whole safetensors file: {error}") from None
 
 
+def _check_unpacked(origin: str, path: Path) -> None:
+    """Refuse a zip whose records are larger than the file, before they are unpacked: torch compresses none."""
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            return
+        with ZipFile(file) as held:
+            num_bytes = sum(record.file_size for record in held.infolist())
+    if num_bytes > path.stat().st_size:
+        raise ArtefactError(
+            f"{origin} would take {num_bytes:,} bytes once unpacked, more than the file has; save it anew with"
+            " torch.save, which compresses nothing"
+        )
+
+
 def _unpickled(origin: str, path: Path) -> Mapping[str, Any]:
     """Read a file of torch's that holds tensors and plain containers alone."""
     try:
+        _check_unpacked(origin, path)
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
+    except (MemoryError, ArtefactError):
         raise
     except Exception as error:  # a damaged file makes torch raise almost anything
         said = str(error).partition("\n")[0][:200]

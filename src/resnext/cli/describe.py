@@ -62,10 +62,11 @@ def _find(
     subject: str, num_classes: int | None, data: str | None
 ) -> "tuple[Architecture, int | None, Manifest | None]":
     """Find the network, the image size and the manifest behind a name, a recipe or an artefact."""
+    from resnext.artefact.address import names_weights
     from resnext.spec.architecture import architecture
     from resnext.spec.recipe import AUTO, read_recipe, recipe_names
 
-    if _names_weights(subject):
+    if names_weights(subject):
         from resnext.artefact.weights import open_weights
 
         weights = open_weights(subject)
@@ -75,10 +76,6 @@ def _find(
         recipe = _resolved(read_recipe(subject), data)
         return recipe.network(), None if recipe.image.size == AUTO else recipe.image.size, None
     return architecture(subject, **({"num_classes": num_classes} if num_classes else {})), None, None
-
-
-def _names_weights(subject: str) -> bool:
-    return subject.startswith(("hf:", "torchvision:")) or subject.endswith((".safetensors", ".pt", ".pth", ".bin"))
 
 
 def _resolved(recipe: "Recipe", data: str | None) -> "Recipe":

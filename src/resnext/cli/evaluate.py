@@ -105,7 +105,8 @@ def evaluate(
     loading = Loading(batch_size=batch_size) if batch_size else Loading()
     target = probability(target_precision, "--target-precision") if target_precision is not None else None
     with join_world() as world:
-        classifier = load(artefact, str(world.device(device)))
+        place = str(world.device(device))
+        classifier = world.first_before_others(lambda: load(artefact, place))
         protocol = _protocol(classifier.preprocessing, crops, (image_size, resize_size), scales)
         read = world.first_before_others(
             lambda: open_data(data, download=download, strict=strict, quarantine=quarantine)

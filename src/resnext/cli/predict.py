@@ -51,7 +51,9 @@ def predict(
     show = _print_json if as_json else _print_csv if as_csv else _print_table
     num_images = num_errors = 0
     with join_world() as world:
-        rows = _answers(world, load(artefact, str(world.device(device))), sources, top)
+        place = str(world.device(device))
+        classifier = world.first_before_others(lambda: load(artefact, place))
+        rows = _answers(world, classifier, sources, top)
         for row in show(rows, threshold) if world.is_first else rows:
             num_images += 1
             num_errors += not isinstance(row[1], Prediction)

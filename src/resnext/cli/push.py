@@ -19,6 +19,9 @@ def push(
     timm's to load.
     """
     from resnext.artefact.push import push as share
-    from resnext.cli.console import results
+    from resnext.cli.console import messages, results
 
-    results().print(share(artefact, target, license_name=license_, is_private=private))
+    pushed = share(artefact, target, license_name=license_, is_private=private)
+    if pushed.keeps_card:
+        messages().print("  README.md there was not written by push, or was edited since: it stays as it is")
+    results().print(pushed.address)

@@ -187,7 +187,8 @@ def _carry_out(run: "Run") -> None:
             run.finish()
             raise
         num_seen = len(run.problems)
-        result = run.finish()
+        with messages().status("Scoring and reporting"):
+            result = run.finish()
     for problem in run.problems[num_seen:]:
         messages().print(f"  {problem}")
     if run.folder.report.exists():

@@ -113,7 +113,7 @@ class Classifier:
 def load(weights: str | Path, device: str = "auto") -> Classifier:
     """Load a classifier, on a GPU where there is one unless `device` says otherwise.
 
-    `weights` is the path of an artefact, `torchvision:WEIGHTS`, or `hf:REPO` or `hf:FOLDER` of the hub's layout.
+    `weights` is the path of an artefact, `torchvision:WEIGHTS`, or `hf:REPO` or `hf:./FOLDER` of the hub's layout.
     Raises `ArtefactError`, a `ValueError`, where they are damaged or do not name their classes, `ValueError` on a bad
     device, and `OSError` where they cannot be fetched.
     """

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from resnext.artefact.address import SUFFIX
 from resnext.artefact.sealed import write_atomically
-from resnext.artefact.store import SUFFIX
 from resnext.spec.recipe import Recipe
 from resnext.training.checkpoint import Checkpoints
 

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from resnext.artefact.manifest import Calibration, Manifest, Measurement
 from resnext.artefact.store import ArtefactError, load_artefact, save_artefact
 from resnext.data.dataset import DataError
 from resnext.model.network import Network
-from resnext.spec.recipe import chosen
+from resnext.spec.recipe import chosen, read_recipe
+from resnext.spec.value import SpecError
 from resnext.training.checkpoint import (
     CheckpointError,
     Identity,
@@ -209,9 +211,10 @@ class Journal:
         """Refuse to go on with another run than the one in the folder."""
         if differs := _differences(self._identity, held):
             recipe = self.folder.path / "recipe.toml"
+            options = f"--recipe {recipe} --seed {held.seed}{_start_option(recipe)}"
             raise CheckpointError(
                 f"{self.folder.path} holds another run: {differs}. To go on with that one, give its data, with the same"
-                f" files in it, and --recipe {recipe} --seed {held.seed}; it was started as: {origin}"
+                f" files in it, and {options}; it was started as: {origin}"
             )
 
     def _save_scored(self, state: TrainingState, *, again: bool = False) -> None:
@@ -262,6 +265,15 @@ class Journal:
 
 def _order(measurement: Measurement) -> tuple[float, float]:
     return measurement.top1_error_percent, measurement.loss
+
+
+def _start_option(recipe: Path) -> str:
+    """Say what names the weights from which the run of a recipe started; empty where there were none."""
+    try:
+        weights = read_recipe(str(recipe)).fine_tuning.weights
+    except SpecError:
+        return ""
+    return "" if weights is None else f" --from WEIGHTS, those whose SHA-256 begins with {weights[:12]}"
 
 
 def _differences(here: Identity, there: Identity) -> str:
