@@ -1,4 +1,5 @@
 import json
+import socket
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -212,6 +213,38 @@ def test_a_table_without_train_and_a_folder_without_tables_are_refused(write: Wr
     with pytest.raises(DataError, match="cannot be opened: ") as caught:
         open_data(f"hf:{tmp_path}/empty")
     assert "\n" not in str(caught.value)
+
+
+def configured(folder: Path, files: str) -> None:
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: mine\n  data_files: {files}\n---\n")
+
+
+def test_a_folder_may_say_which_of_its_files_are_which_split(write: Write, tmp_path: Path) -> None:
+    features = {"image": PICTURES, "label": CLASSES}
+    write(features, "a", image=pictures(20), label=[0, 1] * 10)
+    source = write(features, "b", image=pictures(4, 50), label=[0, 1] * 2)
+    configured(tmp_path / "table", "[{split: train, path: a.parquet}, {split: test, path: b.parquet}]")
+    assert len(open_data(f"{source}?config=mine").split("test").labels) == 4
+
+
+@pytest.mark.parametrize("streaming", ["", "?streaming=true"])
+@pytest.mark.parametrize("where", ["README.md", ".huggingface.yaml"])
+def test_nothing_is_fetched_that_a_folder_names_of_itself(
+    write: Write, tmp_path: Path, where: str, streaming: str
+) -> None:
+    source = write({"image": PICTURES, "label": CLASSES}, image=pictures(20), label=[0, 1] * 10)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/train.parquet"
+        configured(tmp_path / "table", f"[{{split: train, path: [train.parquet, '{address}']}}]")
+        if where != "README.md":
+            text = (tmp_path / "table" / "README.md").read_text().replace("---\n", "")
+            (tmp_path / "table" / "README.md").unlink()
+            (tmp_path / "table" / where).write_text(text)
+        with pytest.raises(DataError, match=rf"takes data from {address}; fetch that yourself, and name it here"):
+            open_data(source + streaming)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_code_that_comes_with_data_is_not_run(tmp_path: Path) -> None:

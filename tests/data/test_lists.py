@@ -190,11 +190,62 @@ def test_a_long_list_with_splits_is_not_decoded_at_opening(photos: Path, monkeyp
         open_data(path, strict=True)
 
 
-def test_the_same_file_under_two_labels_is_named(photos: Path) -> None:
+def test_a_file_that_is_listed_in_two_classes_is_left_out(photos: Path) -> None:
     rows = rows_of(photos)
-    path = write(photos / "list.csv", [*rows, {**rows[0], "label": "dogs"}])
-    [problem] = open_data(str(path)).problems
-    assert problem == "cats/0.png: the same image as cats/0.png, which is in another class"
+    path = write(photos / "list.csv", [*rows, {**rows[0], "label": "dogs"}, rows[0]])
+    data = open_data(str(path))
+    assert data.problems == ("cats/0.png: left out, listed as cats and, in list.csv, line 22, as dogs",)
+    assert "cats/0.png" not in [name for split in images(data).values() for name, _ in split]
+
+
+def test_a_file_that_is_listed_twice_is_one_image(photos: Path) -> None:
+    rows = rows_of(photos)
+    once = open_data(str(write(photos / "once.csv", rows)))
+    twice = open_data(str(write(photos / "list.csv", [*rows, rows[0]])))
+    assert images(twice) == images(once)
+    assert twice.problems == ("list.csv, line 22: left out, cats/0.png is listed before",)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_file_that_is_listed_in_several_splits_is_kept_for_the_test_before_validation(
+    photos: Path, turned: bool
+) -> None:
+    rows = rows_of(photos, split="train")
+    more: Rows = [{**rows[0], "split": "val"}, {**rows[0], "split": "test"}, {**rows[1], "split": "valid"}]
+    rows = [*more, *rows] if turned else [*rows, *more]
+    data = open_data(str(write(photos / "list.csv", rows)))
+    names = {split: [name for name, _ in found] for split, found in images(data).items()}
+    assert (names["test"], names["val"]) == (["cats/0.png"], ["cats/1.png"])
+    assert len(names["train"]) == 18
+
+
+def test_a_name_in_quarantine_takes_every_row_of_the_file(photos: Path) -> None:
+    rows = rows_of(photos)
+    data = open_data(str(write(photos / "list.csv", [*rows, rows[0]])), quarantine=frozenset({"cats/0.png"}))
+    assert "cats/0.png" not in [name for split in images(data).values() for name, _ in split]
+
+
+def test_json_lines_have_splits_of_their_own_wherever_the_first_of_them_stands(photos: Path) -> None:
+    rows = rows_of(photos, split="train")
+    rows[1]["split"] = rows[15]["split"] = "val"
+    del rows[0]["split"]
+    data = open_data(str(write(photos / "list.jsonl", rows)))
+    assert data.has_own_splits
+    assert data.problems == ("list.jsonl, line 1: left out, no split",)
+    assert len(data.split("train").labels) == 17
+
+
+@pytest.mark.parametrize("field", ["path", "label"])
+def test_half_of_a_character_is_left_out_in_a_sentence_that_can_be_printed(photos: Path, field: str) -> None:
+    rows = rows_of(photos)
+    rows[2][field] = "\ud800"
+    data = open_data(str(write(photos / "list.jsonl", rows)))
+    assert data.problems == ("list.jsonl, line 3: left out, '\\ud800' is no Unicode text",)
+
+
+def test_the_source_is_kept_with_its_options(photos: Path) -> None:
+    source = f"{write(photos / 'list.csv', rows_of(photos))}?label=label"
+    assert open_data(source).source == source
 
 
 def test_a_list_whose_name_has_a_question_mark_still_opens(photos: Path) -> None:

@@ -1,4 +1,5 @@
 import functools
+import gzip
 import http.server
 import json
 import socket
@@ -69,11 +70,32 @@ def test_copies_never_straddle_a_split(tmp_path: Path) -> None:
 
 
 def test_options_name_shards_of_other_splits(shards: str, tmp_path: Path) -> None:
-    write(tmp_path / "held-0.tar", named("dog", "cat"))
-    data = open_data(f"{shards}?val={tmp_path}/held-{{0..0}}.tar&test={tmp_path}/held-0.tar")
+    for number in range(2):
+        write(tmp_path / f"held-{number}.tar", named("dog", "cat"))
+    data = open_data(f"{shards}?val={tmp_path}/held-{{0..0}}.tar&test={tmp_path}/held-1.tar")
     assert {name: len(split.labels) for name, split in data.splits.items()} == {"train": 60, "val": 2, "test": 2}
     assert seen(data, "val") == [("000.png", "dog"), ("001.png", "cat")]
     assert data.has_own_splits
+
+
+def test_a_shard_that_is_named_twice_is_refused_when_opened(shards: str, tmp_path: Path) -> None:
+    again = tmp_path / "." / "train-001.tar"
+    for source in (
+        f"wds:{tmp_path}/train-{{0,0}}.tar",
+        f"{shards}?val={again}",
+        f"{shards}?test={tmp_path}/x/../{again.name}",
+    ):
+        with pytest.raises(DataError, match=r"train-0(01)?\.tar is named twice; name every shard once, in one split"):
+            open_data(source)
+
+
+def test_what_ends_like_a_shard_is_one_and_its_index_is_not(tmp_path: Path) -> None:
+    write(tmp_path / "train-0.tar", named("cat", "dog"))
+    write(tmp_path / "val-0.v2.tar", named("cat"), first=5)
+    (tmp_path / "train-0.tar.idx").write_text("0 1")
+    data = open_data(f"wds:{tmp_path}")
+    assert {name: len(split.labels) for name, split in data.splits.items()} == {"train": 2, "val": 1}
+    assert data.problems == ("train-0.tar.idx: ignored, not named like train-000.tar, val-000.tar or test-000.tar",)
 
 
 def test_a_folder_of_shards_is_told_apart_by_their_names(tmp_path: Path) -> None:
@@ -115,13 +137,17 @@ def test_labels_are_numbers_names_or_fields(tmp_path: Path, suffix: str) -> None
     ("sample", "problem"),
     [
         ({"png": png(9)}, "no label: neither .cls, .txt nor .json"),
-        ({"txt": " "}, "its label is empty, or no text and no whole number"),
+        ({"txt": " "}, "the label in its .txt is empty, or no text and no whole number"),
         ({"txt": b"\xff"}, "its .txt is not UTF-8 text"),
         ({"cls": "cat"}, "its .cls holds 'cat', not a whole number from 0 on; a name belongs in .txt"),
         ({"cls": "-1"}, "its .cls holds '-1', not a whole number from 0 on; a name belongs in .txt"),
         ({"json": b"{"}, "its .json is not JSON"),
         ({"json": {"class": 1}}, "its .json has no 'label'"),
-        ({"json": {"label": [1]}}, "its label is empty, or no text and no whole number"),
+        ({"json": {"label": [1]}}, "the label in its .json is empty, or no text and no whole number"),
+        ({"json": {"label": True}}, "the label in its .json is empty, or no text and no whole number"),
+        ({"json": {"label": -1}}, "its .json holds '-1', not a whole number from 0 on"),
+        ({"json": {"label": "\ud800"}}, "its .json holds '\\ud800', which is no Unicode text"),
+        ({"cls": "1" * 5000}, f"its .cls holds '{'1' * 40}', not a whole number from 0 on; a name belongs in .txt"),
         ({"png": b"", "txt": "cat"}, "its image has 0 bytes; 1 to 268435456 are allowed"),
     ],
 )
@@ -219,6 +245,32 @@ def test_compressed_shards_and_what_is_no_file_within_are_taken(tmp_path: Path) 
     assert sum(len(split.labels) for split in data.splits.values()) == 20
 
 
+def tar_of(path: Path, header: tarfile.TarInfo, content: bytes) -> str:
+    """Write a header with its content as it stands, without an end."""
+    with gzip.open(path, "wb") as file:
+        file.write(header.tobuf() + content)
+    return f"wds:{path}"
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("size", [2**20 + 1, 2**33 - 1])
+def test_a_header_that_claims_more_than_a_name_needs_is_refused_unread(tmp_path: Path, kind: bytes, size: int) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, size
+    with pytest.raises(DataError, match=rf"a damaged shard, a header of {size:,} bytes, more than the 1,048,576 allow"):
+        open_data(tar_of(tmp_path / "a.tar.gz", header, bytes(2**16)))
+
+
+def test_headers_without_an_end_are_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("sparse")
+    header.type = tarfile.GNUTYPE_SPARSE
+    with pytest.raises(DataError, match="a damaged shard, a sparse file, whose header has no bounds"):
+        open_data(tar_of(tmp_path / "a.tar", header, b""))
+    header.type = tarfile.XHDTYPE
+    with pytest.raises(DataError, match="a damaged shard, maximum recursion depth"):
+        open_data(tar_of(tmp_path / "b.tar", header, header.tobuf() * 2000))
+
+
 @pytest.mark.parametrize(
     "shards", ["pipe:cat /etc/passwd", "s3://bucket/a.tar", "gs://b/a.tar", "file:/a.tar", "a.tar::pipe:ls"]
 )
@@ -271,6 +323,18 @@ def test_shards_are_read_from_a_web_server(shards: str, served: str) -> None:
     assert {name: seen(remote, name) for name in remote.splits} == {name: seen(local, name) for name in local.splits}
 
 
+def test_an_address_keeps_its_own_query_and_options_follow_it(shards: str, served: str, tmp_path: Path) -> None:
+    write(tmp_path / "held.tar", named("cat", "dog"), first=90)
+    signed = f"wds:{served}/train-000.tar?signature=a%2Fb&expires=9"
+    assert sum(len(split.labels) for split in open_data(signed).splits.values()) == 20
+    for option in (f"val={tmp_path}/held.tar", f"val={served}/held.tar?signature=c"):
+        data = open_data(f"{signed}?{option}")
+        assert len(data.split("val").labels) == 2
+        assert data.source == f"{signed}?{option}"
+    with pytest.raises(DataError, match=r"'vel=1' is no option of this source"):
+        open_data(f"{signed}?val={tmp_path}/held.tar&vel=1")
+
+
 def test_a_server_that_does_not_answer_is_a_failed_job(served: str) -> None:
     with pytest.raises(OSError, match=r"nowhere\.tar cannot be fetched: HTTP Error 404"):
         open_data(f"wds:{served}/nowhere.tar")
@@ -278,10 +342,3 @@ def test_a_server_that_does_not_answer_is_a_failed_job(served: str) -> None:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="cannot be fetched"):
             open_data(f"wds:http://127.0.0.1:{free.getsockname()[1]}/a.tar")
-
-
-def test_a_shard_that_is_named_twice_or_trained_and_scored_on_is_refused(shards: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"train-000\.tar is named twice, in train; name a shard once"):
-        open_data(f"wds:{tmp_path}/train-{{000,000}}.tar")
-    with pytest.raises(DataError, match=r"train-000\.tar is named twice, in val and train; name a shard once"):
-        open_data(f"{shards}?val={tmp_path}/train-000.tar")

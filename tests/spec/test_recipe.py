@@ -282,3 +282,9 @@ def test_images_are_resized_by_the_crop_fraction() -> None:
 @pytest.mark.parametrize("image", [{"size": 4_096, "crop_fraction": 0.5}, {"size": 32, "crop_fraction": 1e-320}])
 def test_a_crop_fraction_that_asks_for_a_giant_image_is_refused_with_the_recipe(image: dict[str, Any]) -> None:
     assert "crop_fraction" in refusal(image=image)
+
+
+def test_classes_are_made_to_count_alike_in_one_way_only() -> None:
+    with pytest.raises(SpecError, match="each makes classes count alike; leave one out"):
+        Recipe(name="a", class_weights=AUTO, sampling="balanced")
+    assert Recipe(name="a", class_weights={"rose": 2.0}, sampling="balanced").sampling == "balanced"

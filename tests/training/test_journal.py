@@ -285,3 +285,11 @@ def test_a_restart_goes_on_with_what_its_own_launch_wrote_and_with_nothing_else(
     with pytest.raises(ValueError, match="already holds files"):
         Run(task, conduct, machine, World(num_restarts=1, launch="tuesday"))
     assert Run(task, conduct, machine, World(num_restarts=1, launch="monday")).first_step == 2
+
+
+@pytest.mark.parametrize("source", ["flowers.csv?label=kind&root=/photos", "wds:a/flowers.csv?val=b/val.tar"])
+def test_a_run_without_a_folder_is_named_after_its_data_without_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Data, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Conduct().folder(replace(data, source=source), World()) == Path("runs/flowers.csv")

@@ -71,6 +71,11 @@ class Found:
         return not any(images.split == "val" and images.class_name in trained for images in self.classes)
 
 
+def is_unicode(text: str) -> bool:
+    """Tell whether text can be written: JSON can hold half of a pair of surrogates, which is no character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def numbered(home: str, place: int) -> str:
     """Return the name of an image that has none of its own, by its place in a table or a shard, counted from 0."""
     return f"{home}[{place}]"

@@ -3,6 +3,7 @@
 import csv
 import json
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 from resnext.data.dataset import Data, DataError
 from resnext.data.encoded import Files
 from resnext.data.examine import data_of, examined, indexed
-from resnext.data.found import SPLIT_NAMES, USUAL, Admission, ClassImages, Found
+from resnext.data.found import SPLIT_NAMES, USUAL, Admission, ClassImages, Found, is_unicode
 
 OPTIONS = ("path", "label", "split", "root")
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
+_KEPT_FIRST = ("test", "val", "train")
 
 Row = Mapping[str, Any]
 
@@ -29,11 +31,21 @@ class _Columns:
     split: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What a row says of an image, and the size of its file."""
+
+    split: str
+    label: str
+    size: int
+
+
 @dataclass(slots=True)
 class _Listed:
-    """What the rows name so far: paths with their sizes, by split and class; what is missing; what is wrong."""
+    """What the rows name so far: images by path, those in two classes, what is missing, what is wrong."""
 
-    images: dict[tuple[str, str], list[tuple[str, int]]] = field(default_factory=dict)
+    images: dict[str, _Image] = field(default_factory=dict)
+    at_odds: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     other_splits: set[str] = field(default_factory=set)
@@ -49,7 +61,8 @@ def open_list(path: Path, options: Mapping[str, str], admission: Admission = USU
     """Open a list of images; relative paths in it are below the folder that it is in, or below `root`.
 
     `path`, `label` and `split` name other columns. Labels are text. The order of the rows does not matter: the same
-    images give the same data as in class folders. Files are examined, and splits made, as for a folder.
+    images give the same data as in class folders. Files are examined, and splits made, as for a folder. A path that is
+    listed in two classes is left out; in two splits, it is kept in one.
     Raises `DataError` where the list cannot be read, lacks a column, or names mostly files that do not exist.
     """
     root = Path(options["root"]).expanduser() if "root" in options else path.parent
@@ -70,13 +83,13 @@ def open_list(path: Path, options: Mapping[str, str], admission: Admission = USU
 
 
 def _read(path: Path, options: Mapping[str, str], root: Path) -> _Listed:
-    listed, columns = _Listed(), None
+    there = list(dict.fromkeys(key for _, row in _rows(path) for key in row if key))
+    if not there:
+        raise DataError(f"{path} has no rows; give one for each image, with its path and its label")
+    listed, columns = _Listed(), _columns(path, there, options)
     for line, row in _rows(path):
-        columns = columns or _columns(path, list(row), options)
         listed.num_rows += 1
         _take(listed, f"{path.name}, line {line}", row, columns, root)
-    if columns is None:
-        raise DataError(f"{path} has no rows; give one for each image, with its path and its label")
     return listed
 
 
@@ -109,8 +122,7 @@ def _columns(path: Path, there: list[str], options: Mapping[str, str]) -> _Colum
     for name, column in columns.items():
         if column not in there and (name != "split" or name in options):
             raise DataError(
-                f"{path} has no column {column!r}; it has {', '.join(map(str, there))}; ?{name}=COLUMN names the one to"
-                " take"
+                f"{path} has no column {column!r}; it has {', '.join(there)}; ?{name}=COLUMN names the one to take"
             )
     return _Columns(columns["path"], columns["label"], columns["split"] if columns["split"] in there else None)
 
@@ -122,6 +134,8 @@ def _take(listed: _Listed, where: str, row: Row, columns: _Columns, root: Path) 
     if not path or not label or (columns.split and not split):
         absent = columns.path if not path else columns.label if not label else columns.split
         listed.problems.append(f"{where}: left out, no {absent}")
+    elif not_written := next((text for text in (path, label, split) if not is_unicode(text)), None):
+        listed.problems.append(f"{where}: left out, {not_written!r} is no Unicode text")
     elif split and split not in SPLIT_NAMES:
         if split not in listed.other_splits:
             allowed = ", ".join(SPLIT_NAMES)
@@ -131,7 +145,22 @@ def _take(listed: _Listed, where: str, row: Row, columns: _Columns, root: Path) 
         listed.missing.append(path)
         listed.problems.append(f"{path}: left out, the file does not exist")
     else:
-        listed.images.setdefault((SPLIT_NAMES.get(split, ""), label), []).append((path, size))
+        _place(listed, where, path, _Image(SPLIT_NAMES.get(split, ""), label, size))
+
+
+def _place(listed: _Listed, where: str, path: str, image: _Image) -> None:
+    """Note an image; of one that other rows name too, one is kept, in the split nearest to the test."""
+    known = listed.images.setdefault(path, image)
+    if known is image or path in listed.at_odds:
+        return
+    if known.label != image.label:
+        listed.at_odds.add(path)
+        listed.problems.append(f"{path}: left out, listed as {known.label} and, in {where}, as {image.label}")
+    elif known.split == image.split:
+        listed.problems.append(f"{where}: left out, {path} is listed before")
+    else:
+        kept = listed.images[path] = min(known, image, key=lambda one: _KEPT_FIRST.index(one.split))
+        listed.problems.append(f"{where}: {path} is listed in {known.split} and {image.split}; kept in {kept.split}")
 
 
 def _text(value: Any) -> str:
@@ -146,8 +175,12 @@ def _size(root: Path, path: str) -> int | None:
 
 
 def _found(listed: _Listed) -> Found:
+    by_class: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    for path, image in sorted(listed.images.items(), key=lambda item: item[0]):
+        if path not in listed.at_odds:
+            by_class[image.split, image.label].append((path, image.size))
     classes = []
-    for (split, label), images in sorted(listed.images.items()):
-        paths, sizes = zip(*sorted(images), strict=True)
+    for (split, label), images in sorted(by_class.items(), key=lambda item: item[0]):
+        paths, sizes = zip(*images, strict=True)
         classes.append(ClassImages(split=split, class_name=label, names=paths, sizes=array("q", sizes)))
     return Found(a_class_is="a label", classes=classes, problems=listed.problems)

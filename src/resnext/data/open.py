@@ -1,6 +1,8 @@
 """One string names the data: `digits`, a folder, a list, `cifar10:ROOT`, `cifar100:ROOT`, `hf:NAME`, `wds:SHARDS`."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from resnext.data import hf, lists, wds
@@ -50,9 +52,9 @@ def _open(source: str, admission: Admission, *, download: bool) -> Data:
         case "cifar10" | "cifar100":
             return without(open_cifar(kind, Path(rest).expanduser(), download=download), admission.quarantine)
         case "hf":
-            return hf.open_hf(*_options(rest, hf.OPTIONS), admission)
+            return replace(hf.open_hf(*_options(rest, hf.OPTIONS), admission), source=source)
         case "wds":
-            return wds.open_wds(*_options(rest, wds.OPTIONS), admission)
+            return replace(wds.open_wds(*_options(rest, wds.OPTIONS), admission), source=source)
     return _open_path(source, admission)
 
 
@@ -68,13 +70,13 @@ def _open_path(source: str, admission: Admission) -> Data:
         return open_folder(path, admission)
     if not lists.is_list(path):
         raise DataError(f"{source} is a file, but no list; data is named by {KINDS}")
-    return lists.open_list(path, options, admission)
+    return replace(lists.open_list(path, options, admission), source=source)
 
 
 def _options(source: str, allowed: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Take options off the end of what names a source. Raises `DataError` where one is not allowed."""
-    name, separator, query = source.rpartition("?")
-    if not separator:
+    name, query = _divided(source, allowed)
+    if query is None:
         return source, {}
     options: dict[str, str] = {}
     for pair in query.split("&"):
@@ -83,6 +85,15 @@ def _options(source: str, allowed: Sequence[str]) -> tuple[str, dict[str, str]]:
             raise DataError(f"{source}: {pair!r} is no option of this source; it takes {_listed(allowed)}, each once")
         options[key] = value
     return name, options
+
+
+def _divided(source: str, allowed: Sequence[str]) -> tuple[str, str | None]:
+    """Part what names a source from its options; an address may have a query of its own, which is left to it."""
+    if "://" in source:
+        start = re.search(rf"\?(?=(?:{'|'.join(allowed)})=)", source)
+        return (source[: start.start()], source[start.end() :]) if start else (source, None)
+    name, separator, query = source.rpartition("?")
+    return (name, query) if separator else (source, None)
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from resnext.imaging.decode import ImageError, decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Scanned:
     """What a scan sees of a sample: its name, its class, its size in bytes, and its bytes where they were asked for.
 
     `problem` says why it is left out, where it is.
@@ -32,7 +32,7 @@ class Seen:
 class Scanner(Reader, Protocol):
     """A reader that can also look through a shard without reading its images."""
 
-    def scan(self, shard: str, *, reads: bool) -> Iterator[Seen]:
+    def scan(self, shard: str, *, reads: bool) -> Iterator[Scanned]:
         """Yield what is seen of every sample of a shard, in stored order; its bytes too where images are to be read.
 
         Raises `DataError` where the shard cannot be used, and `OSError` where a server does not answer.
@@ -41,7 +41,7 @@ class Scanner(Reader, Protocol):
 
 
 @dataclass(slots=True)
-class _Scanned:
+class _OfOneClass:
     """The samples seen of one class in one split."""
 
     names: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ def stream_data(
 
 
 def _scanned(scanner: Scanner, shards: Mapping[str, Sequence[str]], admission: Admission, *, reads: bool) -> Found:
-    scanned: dict[tuple[str, str], _Scanned] = defaultdict(_Scanned)
+    scanned: dict[tuple[str, str], _OfOneClass] = defaultdict(_OfOneClass)
     problems, missing = [], set(admission.quarantine)
     for split, shard in ((split, shard) for split, names in shards.items() for shard in names):
         place = -1

@@ -15,17 +15,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from resnext.data.dataset import DataError
 from resnext.imaging.decode import MAX_FILE_BYTES, SUFFIXES
 
 _TIMEOUT_SECONDS = 60
-_DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+_MAX_HEADER_BYTES = 2**20
+_EXTENDED_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError)
 
 
 class ShardError(OSError):
     """A shard that cannot be read; the message names it."""
+
+
+class _Header(tarfile.TarInfo):
+    """The header of a file, refused where Python would read more for it than a name can be: it reads all at once."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Take a header apart. Raises `tarfile.TarError` where it has too long an extension, or is of a sparse file."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENDED_HEADERS and header.size > _MAX_HEADER_BYTES:
+            raise tarfile.TarError(f"a header of {header.size:,} bytes, more than the {_MAX_HEADER_BYTES:,} allowed")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.TarError("a sparse file, whose header has no bounds")
+        return header
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,7 @@ def entries(shard: str) -> Iterator[Entry]:
         if not file.read(1):
             return
         file.seek(0)
-        with _named(shard), tarfile.open(fileobj=file, mode="r:*") as tar:
+        with _named(shard), tarfile.open(fileobj=file, mode="r:*", tarinfo=_Header) as tar:
             yield from (Entry(shard, tar, files) for files in _grouped(shard, tar))
             _check_end(tar)
 

@@ -132,7 +132,7 @@ def _relabelled(split: Dataset | Stream, labels: Sequence[int]) -> Dataset | Str
     return Relabelled(split, [labels[label] for label in split.labels])
 
 
-def numbered(split: Dataset | Stream) -> Dataset | Stream:
+def labelled_by_place(split: Dataset | Stream) -> Dataset | Stream:
     """Return a split in which the label of every image is its place, so that parts of it can be put in order again."""
     if not isinstance(split, Stream):
         return Relabelled(split, range(len(split.labels)))

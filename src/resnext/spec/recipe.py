@@ -207,6 +207,12 @@ class Recipe(Spec):
             " group of a batch that shares statistics needs the same number of images"
         )
 
+    @model_validator(mode="after")
+    def _classes_are_balanced_once(self) -> Self:
+        if self.class_weights != AUTO or self.sampling != "balanced":
+            return self
+        raise SpecError("class_weights = 'auto', sampling = 'balanced': each makes classes count alike; leave one out")
+
     @property
     def is_resolved(self) -> bool:
         """Whether nothing is left to choose."""

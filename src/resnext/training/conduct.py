@@ -37,4 +37,4 @@ class Conduct:
             return self.out
         if world.size > 1:
             raise ValueError(f"out: {world.size} processes need a folder that they find again; give --out")
-        return free_path(Path("runs"), Path(data.source).resolve().name)
+        return free_path(Path("runs"), Path(data.source.partition("?")[0]).resolve().name)

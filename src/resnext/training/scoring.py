@@ -9,7 +9,7 @@ from torch import Tensor
 from resnext.data.dataset import Dataset
 from resnext.data.loader import UnreadableError
 from resnext.data.stream import Stream
-from resnext.data.views import numbered, share
+from resnext.data.views import labelled_by_place, share
 from resnext.evaluation.evaluate import Pixels, Pixels_co, Predict, count
 from resnext.evaluation.metrics import Counts, Scores
 from resnext.evaluation.outputs import NamedBatch, Outputs, collect
@@ -55,7 +55,7 @@ def outputs(
 
     Raises `UnreadableError` where no image can be read.
     """
-    own, left_out = in_parts(world, numbered(dataset), batches, lambda part: collect(predict, part))
+    own, left_out = in_parts(world, labelled_by_place(dataset), batches, lambda part: collect(predict, part))
     parts = [part for part in world.gather(own) if part.names]
     if not parts:
         return own, left_out

@@ -37,7 +37,7 @@ def tell(folder: RunFolder, task: Task, heard: tuple[str, Outputs] | None) -> Ru
         raise ValueError(f"{folder.path} does not hold the logs of a run that has ended")
     start, end = starts[0], ends[-1]
     return RunStory(
-        data=Path(task.data.source).name or task.data.source,
+        data=Path(task.data.source.partition("?")[0]).name or task.data.source,
         network=task.recipe.network().name,
         ending=_ending(events, end, task),
         is_whole=bool(end["is_whole"]),
