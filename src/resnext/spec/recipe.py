@@ -163,8 +163,7 @@ class Recipe(Spec):
     `batch_size` counts the images of one step on all devices together. `batch_norm_images` of them share statistics of
     batch norm, all where it is None. `average_decay` is the decay a step of a moving average of the weights, if any.
     `class_weights` weigh the losses of classes by name, 1 where it has none; "auto" weighs every class alike in all.
-    `sampling` "balanced" shows every class equally often in place of every image once. `selection` says which epoch is
-    kept as the best: that of the "lowest_error" on held-out images, or the "last", where these are too few to tell.
+    `sampling` "balanced" shows every class equally often, not every image once. `selection` says which epoch is best.
     """
 
     name: str
