@@ -15,18 +15,22 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from resnext.data.copies import Sample, copies
+from resnext.data.compared import Collection, Compared
+from resnext.data.copies import copies
+from resnext.data.dataset import Indexed
 from resnext.data.inspect import conclude
 from resnext.data.look import look
 from resnext.data.open import open_data
 from resnext.imaging.decode import decode, read
-from resnext.imaging.fingerprint import fingerprint
+from resnext.imaging.fingerprint import Fingerprint, fingerprint
 
 NUM_IMAGES = 400
 ROUNDS = 3
 NUM_COMPARED = 100_000
+NUM_OF_ONE_LAYOUT = 60_000
 LIMIT_MS = 2.0
 
 
@@ -55,16 +59,20 @@ def measured(root: Path) -> dict[str, float]:
         folder.mkdir(exist_ok=True)
         photograph(number).save(folder / f"{number}.jpg", quality=90)
     data = open_data(str(root), examines=False)
-    places = [(split, index) for split, dataset in data.splits.items() for index in range(len(dataset.labels))]
+    places = [
+        (split, Indexed(data.indexed(split), index))
+        for split, dataset in data.splits.items()
+        for index in range(len(dataset.labels))
+    ]
     decoding, looking = [], []
     for _ in range(ROUNDS):
-        for split, index in places:
-            path = root / data.indexed(split).name(index)
+        for split, picture in places:
+            path = root / picture.name
             decoding.append(milliseconds(lambda path=path: decode(read(path))))  # type: ignore[misc]
-            looking.append(milliseconds(lambda split=split, index=index: look(data, split, index)))  # type: ignore[misc]
-    looks = [look(data, split, index) for split, index in places]
+            looking.append(milliseconds(lambda split=split, picture=picture: look(data, split, picture)))  # type: ignore[misc]
+    looks = [look(data, split, picture) for split, picture in places]
     opening = median(milliseconds(lambda: open_data(str(root), examines=False)) for _ in range(ROUNDS))
-    concluding = median(milliseconds(lambda: conclude(data, looks)) for _ in range(ROUNDS))
+    concluding = median(milliseconds(lambda: conclude(str(root), data, looks)) for _ in range(ROUNDS))
     return {
         "decoding_ms": median(decoding),
         "looking_ms": median(looking),
@@ -78,12 +86,35 @@ def comparing_seconds() -> float:
     """Return how long it takes to compare many small images of a few hundred motifs, a hundredth of them copies."""
     rng = np.random.default_rng(0)
     motifs = [np.asarray(photograph(seed, 32, 32)).astype(int) for seed in range(300)]
-    samples: list[Sample] = []
-    while len(samples) < NUM_COMPARED:
-        pixels = motifs[len(samples) % len(motifs)] + np.roll(motifs[int(rng.integers(300))], rng.integers(32), axis=1)
-        image = Image.fromarray((pixels // 2 + rng.integers(-2, 3, pixels.shape)).clip(0, 255).astype(np.uint8))
-        samples.extend([Sample(fingerprint(image), 500, 375)] * (1 + (len(samples) % 100 == 0)))
-    return milliseconds(lambda: copies(samples)) / 1000
+    images = Collection()
+    while len(images.aspects) < NUM_COMPARED:
+        motif = motifs[len(images.aspects) % len(motifs)]
+        pixels = motif + np.roll(motifs[int(rng.integers(300))], rng.integers(32), axis=1)
+        for _ in range(1 + (len(images.aspects) % 100 == 0)):
+            images.add(noisy(pixels // 2, rng), 500, 375)
+    return seconds_of(images)
+
+
+def layout_seconds() -> float:
+    """Return how long it takes to compare images of one layout, as forms are: each has marks of its own."""
+    rng = np.random.default_rng(0)
+    layout = np.kron(rng.integers(60, 190, (8, 8)), np.ones((4, 4), int))
+    images = Collection()
+    for _ in range(NUM_OF_ONE_LAYOUT):
+        picture = (layout + (16 * rng.normal(size=(32, 32))).astype(int)).clip(0, 255).astype(np.uint8)
+        images.add(Fingerprint(pixels=rng.bytes(16), bits=bytes(8), grey=picture.tobytes()), 500, 375)
+    return seconds_of(images)
+
+
+def noisy(pixels: NDArray[np.int_], rng: np.random.Generator) -> Fingerprint:
+    """Return the fingerprint of pixels with a little noise, as every encoding leaves."""
+    values = pixels + rng.integers(-2, 3, pixels.shape)
+    return fingerprint(Image.fromarray(values.clip(0, 255).astype(np.uint8)))
+
+
+def seconds_of(images: Collection) -> float:
+    """Return how long it takes to find the copies among images."""
+    return milliseconds(lambda: copies(Compared.of(images))) / 1000
 
 
 def main() -> None:
@@ -93,18 +124,19 @@ def main() -> None:
     figures["total_beyond_decoding_ms"] = sum(
         figures[name] for name in ("beyond_decoding_ms", "opening_ms", "concluding_ms")
     )
-    seconds = comparing_seconds()
+    seconds, of_one_layout = comparing_seconds(), layout_seconds()
     place = {"python": platform.python_version(), "machine": platform.machine(), "num_cores": os.cpu_count()}
     here = Path(__file__).parent
     written = {"images": NUM_IMAGES, "rounds": ROUNDS, "limit_ms": LIMIT_MS, **place, "an_image": figures}
     written |= {"compared": NUM_COMPARED, "comparing_seconds": seconds}
+    written |= {"of_one_layout": NUM_OF_ONE_LAYOUT, "layout_seconds": of_one_layout}
     (here / "inspect_speed.json").write_text(json.dumps(written, indent=2) + "\n")
     lines = ["| of an image of 500x375 | ms |", "|---|---:|"]
     lines += [f"| {name.removesuffix('_ms').replace('_', ' ')} | {value:.2f} |" for name, value in figures.items()]
     text = (
         f"{NUM_IMAGES} JPEG files, {ROUNDS} rounds in pairs with plain decoding, one thread, {place}; the limit beyond"
         f" decoding is {LIMIT_MS} ms.\n\n" + "\n".join(lines) + f"\n\nComparing {NUM_COMPARED:,} images takes"
-        f" {seconds:.0f} seconds.\n"
+        f" {seconds:.0f} seconds, {NUM_OF_ONE_LAYOUT:,} of one layout {of_one_layout:.0f}.\n"
     )
     (here / "inspect_speed.md").write_text(text)
     print(text)

@@ -6,20 +6,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from resnext.data.copies import MAX_BITS, Sample, copies, links
-from resnext.imaging.fingerprint import fingerprint
+from resnext.data.compared import MAX_BITS, Collection, Compared, _differences
+from resnext.data.copies import copies, kept_and_copies, links
+from resnext.imaging.fingerprint import Fingerprint, fingerprint
 
 Photograph = Callable[..., Image.Image]
 
 
-def sample(image: Image.Image) -> Sample:
-    return Sample(fingerprint(image), image.width, image.height)
+def compared(*images: Image.Image) -> Compared:
+    collection = Collection()
+    for image in images:
+        collection.add(fingerprint(image), image.width, image.height)
+    return Compared.of(collection)
 
 
 def groups(*images: Image.Image) -> list[tuple[tuple[int, ...], bool]]:
-    return [(group.indices, group.is_exact) for group in copies([sample(image) for image in images])]
+    return [(group.indices, group.is_exact) for group in copies(compared(*images))]
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -52,22 +57,28 @@ def clustered_hashes(draw: st.DrawFn) -> list[int]:
     return [seed ^ sum(1 << bit for bit in bits) for seed, bits in draw(st.lists(flips, max_size=30))]
 
 
+def all_are_copies(members: NDArray[np.intp]) -> Callable[[int, NDArray[np.intp]], NDArray[np.bool_]]:
+    return lambda place, others: np.ones(len(others), np.bool_)
+
+
+def no_crowd(members: NDArray[np.intp]) -> NDArray[np.uint64]:
+    raise AssertionError(f"{len(members)} images are no crowd")
+
+
 @given(clustered_hashes())
 def test_bands_join_the_same_images_as_comparing_all_with_all(hashes: list[int]) -> None:
-    bits = np.array([list(value.to_bytes(8, "big")) for value in hashes], np.uint8).reshape(-1, 8)
     near = [
         (one, other)
         for one, other in combinations(range(len(hashes)), 2)
         if (hashes[one] ^ hashes[other]).bit_count() <= MAX_BITS
     ]
-    found = list(links(bits, lambda index, others: np.ones(len(others), np.bool_)))
+    found = list(links(np.array(hashes, np.uint64), no_crowd, all_are_copies))
     assert components(len(hashes), found) == components(len(hashes), near)
     assert all((hashes[one] ^ hashes[other]).bit_count() <= MAX_BITS for one, other in found)
 
 
 def test_a_thousand_copies_make_no_million_pairs() -> None:
-    bits = np.zeros((1_000, 8), np.uint8)
-    assert len(list(links(bits, lambda index, others: np.ones(len(others), np.bool_)))) < 10_000
+    assert len(list(links(np.zeros(1_000, np.uint64), no_crowd, all_are_copies))) < 10_000
 
 
 @pytest.mark.parametrize("change", [recompressed, resized, brightened])
@@ -117,3 +128,67 @@ def test_tiny_images_match_pixel_by_pixel_only() -> None:
     for digit, column in zip(digits, (3, 3, 4), strict=True):
         ImageDraw.Draw(digit).line((column, 1, 3, 6), fill="black")
     assert groups(*digits) == [((0, 1), True)]
+
+
+def fading(photograph: Photograph, num_frames: int) -> list[Image.Image]:
+    """Make the frames of a cross-fade, each nearly the next."""
+    first, last = photograph(1), photograph(2)
+    return [Image.blend(first, last, number / (num_frames - 1)) for number in range(num_frames)]
+
+
+def test_of_a_chain_what_is_no_copy_of_anything_kept_is_kept(photograph: Photograph) -> None:
+    images = compared(*fading(photograph, 40))
+    [group] = copies(images)
+    stars = kept_and_copies(images, group.indices)
+    kept = [first for first, *_ in stars]
+    assert 2 < len(kept) < len(group.indices)
+    assert sorted(index for star in stars for index in star) == list(group.indices)
+    for first, *others in stars:
+        assert images.are_copies(first, np.array(others, np.intp)).all()
+        assert not images.are_copies(first, np.array([other for other in kept if other != first])).any()
+
+
+def test_copies_of_one_image_leave_one(photograph: Photograph) -> None:
+    image = photograph(5)
+    images = compared(recompressed(image), image, resized(image), image, brightened(image))
+    assert kept_and_copies(images, [3, 0, 1, 2, 4]) == [[3, 0, 1, 2, 4]]
+
+
+def crowd(num_strangers: int, num_copies: int) -> Compared:
+    """Make images of one layout and one difference hash, each with marks of its own, and slightly changed copies."""
+    rng = np.random.default_rng(0)
+    layout = np.kron(rng.integers(60, 190, (8, 8)), np.ones((4, 4), int))
+    strangers = [layout + (16 * rng.normal(size=(32, 32))).astype(int) for _ in range(num_strangers)]
+    copied = [strangers[index % num_strangers] + rng.integers(-3, 4, (32, 32)) for index in range(num_copies)]
+    collection = Collection()
+    for picture in (*strangers, *copied):
+        grey = picture.clip(0, 255).astype(np.uint8).tobytes()
+        collection.add(Fingerprint(pixels=rng.bytes(16), bits=bytes(8), grey=grey), 400, 300)
+    return Compared.of(collection)
+
+
+def test_copies_in_a_crowd_of_one_layout_are_found_by_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    num_compared = 0
+
+    def counted(pictures: NDArray[np.float32], place: int, others: NDArray[np.intp]) -> NDArray[np.float32]:
+        nonlocal num_compared
+        num_compared += len(others)
+        return _differences(pictures, place, others)
+
+    monkeypatch.setattr("resnext.data.compared._differences", counted)
+    monkeypatch.setattr("resnext.data.copies._MOST_COMPARED", 64)
+    found = [group.indices for group in copies(crowd(1_000, 100))]
+    assert set(found) <= {(index, 1_000 + index) for index in range(100)}
+    assert len(found) >= 98
+    assert num_compared < 100_000  # of 604,450 pairs
+
+
+def test_a_crowd_of_copies_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnext.data.copies._MOST_COMPARED", 16)
+    images = crowd(1, 99)
+    assert [group.indices for group in copies(images)] == [tuple(range(100))]
+
+
+def test_what_is_compared_takes_about_a_kilobyte_an_image() -> None:
+    images = crowd(600, 0)
+    assert sum(getattr(images, name).nbytes for name in images.__slots__) < 1_100 * len(images)

@@ -2,7 +2,9 @@ import json
 import os
 import random
 import shutil
+import tarfile
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,52 @@ def test_copies_leaks_and_conflicts_are_told_apart(album: Path) -> None:
     }
 
 
+def test_of_a_chain_of_near_copies_only_copies_of_what_is_kept_are_quarantined(
+    tmp_path: Path, photograph: Photograph
+) -> None:
+    for number in range(25):
+        for class_name, seed in (("film", 0), ("other", 100 + number)):
+            (tmp_path / "train" / class_name).mkdir(parents=True, exist_ok=True)
+            image = Image.blend(photograph(seed), photograph(1), number / 24) if seed == 0 else photograph(seed)
+            image.save(tmp_path / "train" / class_name / f"{number:02}.png")
+    inspection = inspect(str(tmp_path / "train"))
+    words = {finding.sentence.partition(",")[0] for finding in inspection.findings if finding.images}
+    assert any(sentence.startswith("a chain of ") for sentence in words)
+    kept = 25 - len(inspection.quarantine)
+    assert 2 <= kept < 25
+    for listed in inspection.quarantine:
+        (tmp_path / "train" / listed.name).unlink()
+    assert inspect(str(tmp_path / "train")).quarantine == ()
+
+
+def test_a_stream_is_inspected_in_order(tmp_path: Path, photograph: Photograph) -> None:
+    pytest.importorskip("webdataset")
+    for split, numbers in (("train", range(40)), ("val", (0, 41))):
+        with tarfile.open(tmp_path / f"{split}-000.tar", "w") as tar:
+            for number in numbers:
+                content = BytesIO()
+                photograph(number).save(content, "PNG")
+                is_cut = (split, number) == ("train", 7)
+                write(tar, f"{number:02}.png", content.getvalue()[: 4_000 if is_cut else None])
+                write(tar, f"{number:02}.txt", (b"cat", b"dog")[number % 2])
+    inspection = inspect(f"wds:{tmp_path}")
+    names = {
+        kind: [tuple(Path(name).name for name in images) for images in found]
+        for kind, found in kinds(inspection).items()
+    }
+    assert names == {"truncated": [("07.png",)], "leak": [("00.png", "00.png")]}
+    assert inspection.splits == {"train": 40, "val": 2} and inspection.formats == {"PNG": 42}
+    cleaned = open_data(f"wds:{tmp_path}", quarantine=frozenset(image.name for image in inspection.quarantine))
+    assert {split: len(dataset.labels) for split, dataset in cleaned.splits.items()} == {"train": 38, "val": 2}
+    assert cleaned.problems == ()
+
+
+def write(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, BytesIO(content))
+
+
 def test_what_opening_noted_and_classes_out_of_balance_are_found(album: Path, photograph: Photograph) -> None:
     for name in ("test/ghosts", "train/hollow", "train/rare"):
         (album / name).mkdir()
@@ -190,7 +238,7 @@ def test_splits_made_here_are_those_that_training_sees(album: Path) -> None:
     for number in range(6):
         (root / "cats" / f"damaged{number}.jpg").write_bytes(b"words %d" % number)
     unexamined = open_data(str(root), examines=False)
-    looks = list(look_at(unexamined))
+    looks = [look for look, _ in look_at(unexamined)]
     opened = open_data(str(root))
     trained = {
         dataset.name(index): split
@@ -211,11 +259,11 @@ def test_splits_that_came_with_the_data_and_those_of_large_sets_stay_as_they_are
     (album / "train" / "cats" / "damaged.jpg").write_bytes(b"words")
     (album / "train" / "dogs" / "damaged.jpg").write_bytes(b"words")
     own = open_data(str(album), examines=False)
-    looks = list(look_at(own))
+    looks = [look for look, _ in look_at(own)]
     assert divided(str(album), own, looks) is looks
     monkeypatch.setattr("resnext.data.examine.MAX_EXAMINED", 5)
     large = open_data(str(album / "train"), examines=False)
-    looks = list(look_at(large))
+    looks = [look for look, _ in look_at(large)]
     assert divided(str(album / "train"), large, looks) is looks
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from resnext.data.dataset import Data
     from resnext.data.findings import Kind
     from resnext.data.inspect import Inspection
-    from resnext.data.look import Look
+    from resnext.data.look import Looked
 
 _MOST_NAMED = 5
 _MOST_CLASSES = 30
@@ -39,14 +39,14 @@ def inspect(
     Damaged and odd files, copies, leaks between splits, one image in two classes, classes out of balance. Each image
     is decoded once. Nothing is changed.
     """
-    from resnext.data.inspect import conclude, divided
+    from resnext.data.inspect import conclude
     from resnext.data.look import look_at
     from resnext.data.open import open_data
 
     _check_place(html)
     _check_place(quarantine, is_new=True)
     opened = open_data(data, download=download, examines=False)
-    inspection = conclude(opened, divided(data, opened, list(_watched(opened, look_at(opened, threads)))))
+    inspection = conclude(data, opened, _watched(opened, look_at(opened, threads)))
     if as_json:
         print(json.dumps(inspection.as_json()))
     else:
@@ -68,7 +68,7 @@ def _check_place(path: Path | None, *, is_new: bool = False) -> None:
         raise ValueError(f"{path} exists, and may have been edited; give another name, or remove it")
 
 
-def _watched(data: "Data", looks: "Iterable[Look]") -> "Iterator[Look]":
+def _watched(data: "Data", looks: "Iterable[Looked]") -> "Iterator[Looked]":
     """Show on a terminal how many images have been looked at."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

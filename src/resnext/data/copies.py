@@ -1,166 +1,168 @@
 """Copies among many images: the same pixels, and the same picture re-encoded, resized or slightly brightened.
 
 Two images whose difference hashes differ in at most five of 64 bits agree wholly in one of six bands of these bits, so
-that only images with a band in common are compared. A second look at small grey pictures, of equal brightness and
-contrast, decides. Images without detail or smaller than that picture have nothing to be known by: they are copies only
-pixel by pixel.
+that only images with a band in common are compared. Where thousands have one in common, as forms of one layout have,
+the same is done among them with finer hashes, of what parts them from each other; there a copy may be missed.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
-from resnext.imaging.fingerprint import GREY_SIDE, Fingerprint
-
-MAX_BITS = 5
+from resnext.data.compared import MAX_BITS, Compared, Flags, Indices, IsCopy, Words, are_close
 
 _NUM_BANDS = MAX_BITS + 1
-# Of 2,062 photographs of hands on white no two are nearer than 0.18; copies at quality 40 or 60 % of the size are
-# within 0.14.
-_MAX_DIFFERENCE = 0.15
-_MAX_ASPECT_RATIO = 1.05
-_MIN_DETAIL = 1.0
+# Every sixth bit: neighbours, which even areas make alike, go into different bands.
+_BANDS = [np.packbits(np.arange(64) % _NUM_BANDS == band).view(np.uint64)[0] for band in range(_NUM_BANDS)]
+_MOST_COMPARED = 1_024
 _ROWS = 256
 
-Bits = NDArray[np.uint8]
-Indices = NDArray[np.intp]
-Words = NDArray[np.uint64]
-IsCopy = Callable[[int, Indices], NDArray[np.bool_]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What is compared of an image: its fingerprint, its width and its height."""
-
-    fingerprint: Fingerprint
-    width: int
-    height: int
+Among = Callable[[Indices], IsCopy]
+Finer = Callable[[Indices], Words]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Images, by their indices in order, that are copies of each other; `is_exact` where they agree pixel by pixel."""
+    """Images, by their indices in order, that are copies of each other, or each of some other in the group.
+
+    `is_exact` where they agree pixel by pixel.
+    """
 
     indices: tuple[int, ...]
     is_exact: bool
 
 
-def copies(samples: Sequence[Sample]) -> list[Group]:
+def copies(images: Compared) -> list[Group]:
     """Return the groups of copies among images, in order of their first image."""
-    if not samples:
-        return []
-    by_pixels: dict[bytes, list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        by_pixels[sample.fingerprint.pixels].append(index)
-    different = list(by_pixels.values())
-    shown = [samples[same[0]] for same in different]
-    groups = [
-        Group(tuple(sorted(index for place in joined for index in different[place])), len(joined) == 1)
-        for joined in _joined(len(different), _near(shown))
-    ]
-    return [group for group in groups if len(group.indices) > 1]
+    same = list(_same(images.pixels))
+    is_first = np.ones(len(images), np.bool_)
+    for members in same:
+        is_first[members[1:]] = False
+    known = np.flatnonzero(is_first & images.is_known)
+    near = links(
+        images.hashes[known],
+        lambda members: images.finer_hashes(known[members]),
+        lambda members: images.look_alike(known[members]),
+    )
+    exact = ((int(members[0]), int(other)) for members in same for other in members[1:])
+    joined = _joined(chain(exact, ((int(known[one]), int(known[other])) for one, other in near)))
+    return [Group(tuple(indices), int(is_first[indices].sum()) == 1) for indices in joined]
 
 
-def links(bits: Bits, is_copy: IsCopy) -> Iterator[tuple[int, int]]:
+def kept_and_copies(images: Compared, ranked: Sequence[int]) -> list[list[int]]:
+    """Divide a group of copies, the best first, into images to be kept, each followed by its copies among the rest.
+
+    The first image is kept, and so is every other that is no copy of one kept before it: of a film, in which each
+    picture is nearly the next, a few stay that are not alike.
+    """
+    remaining, result = np.array(ranked, np.intp), list[list[int]]()
+    while len(remaining):
+        first, remaining = int(remaining[0]), remaining[1:]
+        is_copy = images.are_copies(first, remaining)
+        result.append([first, *remaining[is_copy].tolist()])
+        remaining = remaining[~is_copy]
+    return result
+
+
+def links(hashes: Words, finer: Finer, among: Among) -> Iterator[tuple[int, int]]:
     """Yield pairs of images that join all which differ in at most five bits and are copies: enough pairs, not all.
 
-    `bits` (images, 8) are packed in bytes; `is_copy` says of an image and some others which of these are its copies.
+    `finer` hashes the images of a crowd; `among` returns, of a few images, what says of one which are its copies, all
+    by their places among the few.
     """
-    single, words = np.unpackbits(bits, axis=1), np.ascontiguousarray(bits).view(np.uint64)[:, 0]
-    for band in range(_NUM_BANDS):
-        # Every sixth bit: neighbours, which even areas make alike, go into different bands.
-        keys = np.packbits(single[:, band::_NUM_BANDS], axis=1).astype(np.uint16)
-        for members in _equal(keys[:, 0] << 8 | keys[:, 1]):
-            yield from _spread(members, words, is_copy)
+    for number, band in enumerate(_BANDS):
+        for members in _equal(hashes & band):
+            for some in _parted(members, finer):
+                yield from _spread(some, hashes, _BANDS[:number], among)
 
 
-def _equal(keys: NDArray[np.integer]) -> Iterator[Indices]:
+def _parted(members: Indices, finer: Finer) -> Iterator[Indices]:
+    """Part a crowd into neighbours, as a film has thousands that are all alike, and into those of equal finer bits."""
+    yield from _cut(members)
+    if len(members) > _MOST_COMPARED:
+        words = finer(members)
+        for places in chain.from_iterable(_equal(words & band) for band in _BANDS):
+            yield from _cut(members[places])
+
+
+def _cut(members: Indices) -> Iterator[Indices]:
+    """Cut images into parts of at most 1,024, and one that the next part has too, so that copies join parts."""
+    for start in range(0, len(members) - 1, _MOST_COMPARED):
+        yield members[start : start + _MOST_COMPARED + 1]
+
+
+def _equal(keys: Words) -> Iterator[Indices]:
     """Yield the indices of equal keys, in order, where there are several."""
     order = np.argsort(keys, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        if len(members) > 1:
-            yield members
+    return _several(order, np.diff(keys[order]) != 0)
 
 
-def _spread(members: Indices, words: Words, is_copy: IsCopy) -> Iterator[tuple[int, int]]:
-    """Spread from image to image; each is found once: a thousand copies make a thousand pairs, not a million."""
-    members = members[_have_company(words[members])]
-    reached: list[int] = []
-    while reached or len(members) > 1:
+def _same(pixels: Words) -> Iterator[Indices]:
+    """Yield the indices of equal digests (images, 2), in order, where there are several."""
+    order = np.lexsort(pixels.T)
+    return _several(order, (np.diff(pixels[order], axis=0) != 0).any(axis=1))
+
+
+def _several(order: Indices, is_end: Flags) -> Iterator[Indices]:
+    """Cut where each stretch ends, and yield the stretches of more than one."""
+    starts = np.flatnonzero(np.concatenate([[True], is_end])) if len(order) else np.array([], np.intp)
+    lengths = np.diff(starts, append=len(order))
+    for start, length in zip(starts[lengths > 1].tolist(), lengths[lengths > 1].tolist(), strict=True):
+        yield order[start : start + length]
+
+
+def _spread(members: Indices, hashes: Words, earlier: Sequence[np.uint64], among: Among) -> Iterator[tuple[int, int]]:
+    """Spread from image to image; each is found once: a thousand copies make a thousand pairs, not a million.
+
+    Pairs that agree in an earlier band were compared there.
+    """
+    members = members[_have_company(hashes[members])]
+    if not len(members):
+        return
+    words, is_copy = hashes[members], among(members)
+    remaining, reached = np.arange(len(members)), list[int]()
+    while reached or len(remaining) > 1:
         if not reached:
-            reached, members = [int(members[0])], members[1:]
-        index = reached.pop()
-        is_close = _are_close(words[members], words[index])
-        is_close[is_close] = is_copy(index, members[is_close])
-        found = members[is_close].tolist()
-        yield from ((index, other) for other in found)
-        reached.extend(found)
-        members = members[~is_close]
+            reached, remaining = [int(remaining[0])], remaining[1:]
+        place = reached.pop()
+        close = remaining[are_close(words[remaining], words[place])]
+        close = close[_differ_in_each(words[close] ^ words[place], earlier)]
+        found = close[is_copy(place, close)]
+        yield from ((int(members[place]), int(members[other])) for other in found)
+        reached.extend(found.tolist())
+        remaining = np.setdiff1d(remaining, found, assume_unique=True) if len(found) else remaining
 
 
-def _have_company(words: Words) -> NDArray[np.bool_]:
+def _have_company(words: Words) -> Flags:
     """Tell of hashes which are close to any other among them."""
     rows = range(0, len(words), _ROWS)
-    counts = [_are_close(words[None], words[row : row + _ROWS, None]).sum(axis=1) for row in rows]
+    counts = [are_close(words[None], words[row : row + _ROWS, None]).sum(axis=1) for row in rows]
     return np.concatenate(counts) > 1  # each is close to itself
 
 
-def _are_close(some: Words, others: Words | np.uint64) -> NDArray[np.bool_]:
-    """Tell which hashes differ in at most five bits: clearing the lowest bit five times leaves none."""
-    different = some ^ others
-    for _ in range(MAX_BITS):
-        different &= different - np.uint64(1)
-    return np.asarray(different == 0)
+def _differ_in_each(different: Words, bands: Sequence[np.uint64]) -> Flags:
+    result = np.ones(len(different), np.bool_)
+    for band in bands:
+        result &= different & band != 0
+    return result
 
 
-def _near(samples: Sequence[Sample]) -> Iterator[tuple[int, int]]:
-    """Yield pairs that join the images which look alike."""
-    grey = np.array([np.frombuffer(sample.fingerprint.grey, np.uint8) for sample in samples])
-    is_large = np.array([min(sample.width, sample.height) >= GREY_SIDE for sample in samples])
-    detailed = np.flatnonzero(is_large & [_detail(picture) >= _MIN_DETAIL for picture in grey])
-    if not len(detailed):
-        return
-    grey, aspects = grey[detailed], np.array([sample.width / sample.height for sample in samples])[detailed]
-    bits = np.array([np.frombuffer(sample.fingerprint.bits, np.uint8) for sample in samples])[detailed]
-
-    def is_copy(index: int, others: Indices) -> NDArray[np.bool_]:
-        difference = np.abs(_standardised(grey[others]) - _standardised(grey[[index]])).mean(axis=1)
-        ratio = aspects[others] / aspects[index]
-        has_same_shape = np.maximum(ratio, 1 / ratio) <= _MAX_ASPECT_RATIO
-        return np.asarray((difference <= _MAX_DIFFERENCE) & has_same_shape)
-
-    yield from ((int(detailed[one]), int(detailed[other])) for one, other in links(bits, is_copy))
-
-
-def _detail(grey: Bits) -> float:
-    """Return how much neighbours in a grey picture depart from an even slope, in levels of grey."""
-    rows = grey.reshape(GREY_SIDE, GREY_SIDE).astype(np.int16)
-    return float(np.abs(np.diff(rows, n=2, axis=0)).mean() + np.abs(np.diff(rows, n=2, axis=1)).mean()) / 2
-
-
-def _standardised(grey: Bits) -> NDArray[np.float32]:
-    """Bring grey pictures (images, 1024) to one brightness and contrast: mean 0 and deviation 1."""
-    values = grey.astype(np.float32)
-    return np.asarray((values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True))
-
-
-def _joined(number: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return what pairs join of so many things, in order of the first of each."""
-    parent = list(range(number))
+def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return what pairs join, in order of the first of each."""
+    parent: dict[int, int] = {}
 
     def root(thing: int) -> int:
-        while parent[thing] != thing:
-            parent[thing] = parent[parent[thing]]
-            thing = parent[thing]
+        while (above := parent.setdefault(thing, thing)) != thing:
+            parent[thing] = thing = parent[above]
         return thing
 
     for one, other in pairs:
         first, second = sorted((root(one), root(other)))
         parent[second] = first
     groups: dict[int, list[int]] = defaultdict(list)
-    for thing in range(number):
+    for thing in sorted(parent):
         groups[root(thing)].append(thing)
     return list(groups.values())

@@ -1,17 +1,19 @@
 """`inspect`: what is wrong with the images of a data set, found by decoding each of them once."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from resnext.data import examine
+from resnext.data.compared import Collection, Compared
 from resnext.data.dataset import Data, DataError
 from resnext.data.findings import SEVERITIES, Finding, Kind, Severity, of_single_images
-from resnext.data.look import Damage, Look, Seen, look_at
+from resnext.data.look import Damage, Look, Looked, Seen, look_at
 from resnext.data.open import open_data
 from resnext.data.quarantine import Quarantined
 from resnext.data.relations import families, of_classes, of_copies, of_opening, to_quarantine
+from resnext.data.stream import Stream
 
 _SPLITS = ("train", "val", "test")
 
@@ -82,20 +84,34 @@ def inspect(source: str, *, download: bool = False, num_threads: int | None = No
     """Look at every image of a data set, named as for `open_data`, and say what is wrong.
 
     Of sources that keep no encoded images, `digits` and CIFAR, only copies, leaks and classes are looked into.
-    Raises `DataError` where the data cannot be opened.
+    Raises `DataError` where the data cannot be opened, and `OSError` where a shard of a stream cannot be read.
     """
     data = open_data(source, download=download, examines=False)
-    return conclude(data, divided(source, data, list(look_at(data, num_threads))))
+    return conclude(source, data, look_at(data, num_threads))
+
+
+def conclude(source: str, data: Data, looks: Iterable[Looked]) -> Inspection:
+    """Return what looks at every image of a data set, opened without examining it, come to.
+
+    Of each about a kilobyte is kept.
+    """
+    kept, images = list[Look](), Collection()
+    for look, mark in looks:
+        kept.append(look)
+        if mark and isinstance(look.result, Seen):
+            images.add(mark, look.result.width, look.result.height)
+    return _inspection(data, divided(source, data, kept), Compared.of(images))
 
 
 def divided(source: str, data: Data, looks: Sequence[Look]) -> Sequence[Look]:
     """Return looks under the splits that training sees: it leaves damaged images out before it divides the data.
 
-    Splits that came with the data stay as they are, and so do those of large sets, whose images training does not
-    decode before it divides them.
+    Splits that came with the data stay as they are, and so do those of streams and large sets, whose images training
+    does not decode before it divides them.
     """
     damaged = frozenset(look.name for look in looks if isinstance(look.result, Damage))
-    if not damaged or data.has_own_splits or len(looks) > examine.MAX_EXAMINED:
+    is_examined = len(looks) <= examine.MAX_EXAMINED and not isinstance(data.splits["train"], Stream)
+    if not damaged or data.has_own_splits or not is_examined:
         return looks
     try:
         data = open_data(source, examines=False, quarantine=damaged)
@@ -109,10 +125,9 @@ def divided(source: str, data: Data, looks: Sequence[Look]) -> Sequence[Look]:
     return [replace(look, split=split_of.get(look.name, look.split)) for look in looks]
 
 
-def conclude(data: Data, looks: Sequence[Look]) -> Inspection:
-    """Return what looks at every image of a data set, opened without examining it, come to."""
+def _inspection(data: Data, looks: Sequence[Look], images: Compared) -> Inspection:
     seen = [look for look in looks if isinstance(look.result, Seen)]
-    groups = families(looks)
+    groups = families(seen, images)
     splits = sorted(data.splits, key=_SPLITS.index)
     usable = {split: Counter(look.class_name for look in seen if look.split == split) for split in splits}
     findings = [

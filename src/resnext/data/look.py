@@ -1,4 +1,4 @@
-"""What is kept of every image that is inspected: each is decoded once, and a kilobyte remains."""
+"""A look at every image that is inspected: each is decoded once, in the order in which it is stored."""
 
 import os
 from collections.abc import Container, Iterator
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from resnext.data.dataset import Data, Dataset, EncodedDataset
+from resnext.data.dataset import Data, EncodedDataset, Indexed, Picture
+from resnext.data.stream import Sample
 from resnext.data.threads import in_threads
+from resnext.data.views import pictures
 from resnext.imaging.decode import Fault, ImageError, decode
 from resnext.imaging.fingerprint import Fingerprint, fingerprint
 from resnext.imaging.probe import Header, probe
@@ -16,11 +18,10 @@ from resnext.imaging.probe import Header, probe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A decoded image: its size in pixels, upright, and what tells it from others."""
+    """The size of a decoded image in pixels, upright."""
 
     width: int
     height: int
-    fingerprint: Fingerprint
 
     @property
     def shorter_side(self) -> int:
@@ -52,46 +53,59 @@ class Look:
     result: Seen | Damage
 
 
-def look_at(data: Data, num_threads: int | None = None) -> Iterator[Look]:
-    """Yield a look at every image of a data set, split by split, in order; by as many threads as cores if left out.
+Looked = tuple[Look, Fingerprint | None]
 
-    Raises `DataError` where it is a stream.
+
+def look_at(data: Data, num_threads: int | None = None) -> Iterator[Looked]:
+    """Yield a look at every image of a data set, in order, and the fingerprint of those that can be decoded.
+
+    A stream is read once, split by split. As many threads as cores decode if their number is left out.
+    Raises `OSError` where a shard of a stream cannot be read.
     """
-    items = ((name, index) for name in data.splits for index in range(len(data.indexed(name).labels)))
+    items = ((split, picture) for split in data.splits for picture in pictures(data.split(split)))
     return in_threads(
         lambda item: look(data, *item), items, (os.cpu_count() or 1) if num_threads is None else num_threads
     )
 
 
-def look(data: Data, split: str, index: int) -> Look:
-    """Return a look at one image of a data set."""
-    dataset = data.indexed(split)
-    header, result = _result(dataset, index)
-    class_name = data.class_names[dataset.labels[index]]
-    return Look(name=dataset.name(index), split=split, class_name=class_name, header=header, result=result)
+def look(data: Data, split: str, picture: Picture) -> Looked:
+    """Return a look at one image of a data set, and its fingerprint where it can be decoded."""
+    header, result, mark = _result(picture)
+    class_name = data.class_names[picture.label]
+    return Look(name=picture.name, split=split, class_name=class_name, header=header, result=result), mark
 
 
 def images_named(data: Data, names: Container[str]) -> Iterator[tuple[str, Image.Image]]:
     """Yield those of some images of a data set that can be decoded, with their names."""
-    for dataset in map(data.indexed, data.splits):
-        for index in range(len(dataset.labels)):
-            if (name := dataset.name(index)) in names:
+    for split in data.splits:
+        for picture in pictures(data.split(split)):
+            if (name := picture.name) in names:
                 with suppress(ImageError):
-                    yield name, dataset.image(index)
+                    yield name, picture.image()
 
 
-def _result(dataset: Dataset, index: int) -> tuple[Header | None, Seen | Damage]:
+def _result(picture: Picture) -> tuple[Header | None, Seen | Damage, Fingerprint | None]:
     header = None
     try:
-        if isinstance(dataset, EncodedDataset):
-            content = dataset.content(index)
+        content = _content(picture)
+        if content is None:
+            image = picture.image()
+        else:
             header = _header(content)
             image = decode(content)
-        else:
-            image = dataset.image(index)
     except ImageError as error:
-        return header, Damage(fault=error.fault, reason=str(error))
-    return header, Seen(width=image.width, height=image.height, fingerprint=fingerprint(image))
+        return header, Damage(fault=error.fault, reason=str(error)), None
+    return header, Seen(width=image.width, height=image.height), fingerprint(image)
+
+
+def _content(picture: Picture) -> bytes | None:
+    """Return an image as it is encoded, None where it is not. Raises `ImageError` where it cannot be read."""
+    match picture:
+        case Sample(content=content):
+            return content
+        case Indexed(dataset=EncodedDataset() as dataset, index=index):
+            return dataset.content(index)
+    return None
 
 
 def _header(content: bytes) -> Header | None:

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from resnext.data.copies import Group, Sample, copies
+from resnext.data.compared import Compared
+from resnext.data.copies import copies, kept_and_copies
 from resnext.data.examine import NOT_TRAINED
 from resnext.data.findings import Finding, Kind, shown
 from resnext.data.listing import EMPTY_CLASS, IGNORED
@@ -16,53 +18,82 @@ _MOST_LISTED = 10
 
 _KEPT_FIRST = ("test", "val", "train")
 
-Family = tuple[tuple[Look, ...], bool]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Images that are copies of each other, or in a chain, each of some other; `is_exact` where in every pixel.
+
+    `stars` divides them: of each the first image is to be kept, and the others are copies of it.
+    """
+
+    looks: tuple[Look, ...]
+    stars: tuple[tuple[Look, ...], ...]
+    is_exact: bool
+
+    @property
+    def words(self) -> str:
+        """What they are, in words."""
+        if len(self.stars) > 1:
+            return f"a chain of {len(self.looks)} near copies, not all alike"
+        how = "equal in every pixel" if self.is_exact else "re-encoded or resized"
+        return f"{len(self.looks)} copies of one image, {how}"
 
 
-def families(looks: Sequence[Look]) -> list[Family]:
-    """Return the images that are copies of each other, and whether exact ones, group by group."""
-    decoded = [(look, look.result) for look in looks if isinstance(look.result, Seen)]
-    samples = [Sample(seen.fingerprint, seen.width, seen.height) for _, seen in decoded]
+def families(looks: Sequence[Look], images: Compared) -> list[Family]:
+    """Return the groups of copies among decoded images, of each a look and what is compared.
 
-    def family(group: Group) -> Family:
-        return tuple(decoded[index][0] for index in group.indices), group.is_exact
+    What is kept stands in the split that must be cleanest, test before validation before training, and is the largest
+    there.
+    """
 
-    return [family(group) for group in copies(samples)]
+    def stars(indices: Sequence[int]) -> Iterator[tuple[Look, ...]]:
+        for star in kept_and_copies(images, sorted(indices, key=lambda index: _rank(looks[index]))):
+            yield tuple(looks[index] for index in star)
+
+    return [
+        Family(
+            looks=tuple(looks[index] for index in group.indices),
+            stars=tuple(stars(group.indices)),
+            is_exact=group.is_exact,
+        )
+        for group in copies(images)
+    ]
 
 
 def of_copies(groups: Sequence[Family]) -> Iterator[Finding]:
     """Yield what is wrong with each group of copies: labels at odds and leaks, or else that there are copies."""
-    for looks, is_exact in groups:
-        classes = list(dict.fromkeys(look.class_name for look in looks))
-        splits = list(dict.fromkeys(look.split for look in looks))
-        what = f"{len(looks)} copies of one image, {'equal in every pixel' if is_exact else 're-encoded or resized'}"
-        images = tuple(map(shown, looks))
+    for family in groups:
+        classes = list(dict.fromkeys(look.class_name for look in family.looks))
+        splits = list(dict.fromkeys(look.split for look in family.looks))
+        images = tuple(map(shown, family.looks))
         if len(classes) > 1:
-            yield Finding(kind="label_conflict", sentence=f"{what}, in the classes {_listed(classes)}", images=images)
+            sentence = f"{family.words}, in the classes {_listed(classes)}"
+            yield Finding(kind="label_conflict", sentence=sentence, images=images)
         if len(splits) > 1:
-            yield Finding(kind="leak", sentence=f"{what}, in the splits {_listed(splits)}", images=images)
+            yield Finding(kind="leak", sentence=f"{family.words}, in the splits {_listed(splits)}", images=images)
         if len(classes) == len(splits) == 1:
-            kind: Kind = "duplicate" if is_exact else "near_duplicate"
-            yield Finding(kind=kind, sentence=what, images=images)
+            kind: Kind = "duplicate" if family.is_exact else "near_duplicate"
+            yield Finding(kind=kind, sentence=family.words, images=images)
 
 
 def to_quarantine(findings: Sequence[Finding], groups: Sequence[Family]) -> list[Quarantined]:
-    """Return what training is better off without: images in error, and of copies all but one.
+    """Return what training is better off without: images in error, and those that are copies of one that is kept.
 
-    Of copies one is kept in the split that must be cleanest, test before validation before training, and there the
-    largest. Where classes are at odds none is kept: only a person can say which is right.
+    Where classes are at odds none is kept: only a person can say which is right.
     """
     out: list[Quarantined] = []
     for finding in findings:
         if finding.severity == "error" and finding.kind not in ("label_conflict", "leak"):
             out.extend(Quarantined(image.name, f"{finding.kind}: {finding.sentence}") for image in finding.images)
-    for looks, is_exact in groups:
-        first, *others = sorted(looks, key=_rank)
-        if len({look.class_name for look in looks}) > 1:
+    for how, (first, *others) in (
+        ("the same pixels as" if family.is_exact else "nearly a copy of", star)
+        for family in groups
+        for star in family.stars
+    ):
+        if len({look.class_name for look in (first, *others)}) > 1:
             reason = f"a copy of one image in several classes; delete the line of the right one, perhaps {first.name}"
             out.extend(Quarantined(look.name, reason) for look in (first, *others))
         else:
-            how = "the same pixels as" if is_exact else "nearly a copy of"
             out.extend(Quarantined(look.name, f"{how} {first.name}, in {first.split}") for look in others)
     return out
 
