@@ -6,7 +6,7 @@ from resnext.spec.balance import balancing_weights
 from resnext.spec.facts import Choice, Facts
 from resnext.spec.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from resnext.spec.recipe import AUTO, SAME, Recipe, chosen
-from resnext.spec.start import RATE_FACTOR, taken_from, tuned_for
+from resnext.spec.start import taken_from, tuned_for
 from resnext.spec.value import SpecError
 
 MAX_IMAGE_SIZE = 224
@@ -122,11 +122,7 @@ def _learning_rate(recipe: Recipe, facts: Facts) -> Iterator[Choice]:
     if recipe.optimiser.learning_rate != AUTO or recipe.batch_size == AUTO:
         return
     rate = recipe.batch_size * _RATE_PER_IMAGE
-    if facts.start is None:
-        yield Choice("optimiser.learning_rate", rate, "0.1 for 128 images a step, in proportion")
-    else:
-        why = f"{0.1 * RATE_FACTOR:g} for 128 images a step, lower than from random weights"
-        yield Choice("optimiser.learning_rate", rate * RATE_FACTOR, why)
+    yield Choice("optimiser.learning_rate", rate, "0.1 for 128 images a step, in proportion")
 
 
 def _epochs(recipe: Recipe, facts: Facts) -> Iterator[Choice]:

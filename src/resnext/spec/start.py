@@ -7,8 +7,7 @@ from resnext.spec.facts import Choice, Start
 from resnext.spec.recipe import AUTO, Recipe, chosen
 from resnext.spec.value import SpecError
 
-LAYER_DECAY = 0.75
-RATE_FACTOR = 0.5  # against that of training from random weights; the rate of all but the head is lower still
+LAYER_DECAY = 0.9
 _FROZEN_PART = 0.1
 
 
