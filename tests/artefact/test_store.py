@@ -14,10 +14,10 @@ from torch import Tensor
 from resnext.artefact.manifest import Manifest, Measurement, Provenance
 from resnext.artefact.sealed import write_sealed
 from resnext.artefact.store import ArtefactError, load_artefact, save_artefact
-from resnext.model.blocks import Form
 from resnext.model.forms import build, convert
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
+from resnext.spec.plan import Form
 from resnext.spec.preprocessing import Preprocessing
 
 SMALL = Architecture(stage_depths=(1, 1), cardinality=2, base_width=2, base_channels=4, stem="cifar", num_classes=3)

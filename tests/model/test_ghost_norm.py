@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from resnext.model.blocks import Form
 from resnext.model.forms import build, convert
 from resnext.model.ghost_norm import GhostNorm, ghost_norms, use_ghost_norm
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
+from resnext.spec.plan import Form
 
 SMALL = Architecture(stage_depths=(1, 1), cardinality=2, base_width=2, base_channels=4, stem="cifar", num_classes=3)
 CHANNELS, GROUP, DEVICES = 5, 16, 4

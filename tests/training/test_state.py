@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from resnext.model.blocks import Form
 from resnext.model.forms import tensor_names
 from resnext.model.ghost_norm import GhostNorm
+from resnext.spec.plan import Form
 from resnext.spec.recipe import Recipe
 from resnext.training.machine import Machine, Precision
 from resnext.training.state import Position, Tally, TrainingState, initial_state

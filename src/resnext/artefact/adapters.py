@@ -7,11 +7,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from resnext.model.blocks import Form
 from resnext.model.forms import convert_tensors, tensor_names
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
-from resnext.spec.plan import BlockPlan, plan
+from resnext.spec.plan import BlockPlan, Form, plan
 
 Naming = Literal["resnext", "torchvision", "timm"]
 

@@ -4,15 +4,13 @@ Batch normalisation follows every convolution and ReLU follows it, except at the
 after the addition (section 4); there is no pre-activation.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from resnext.spec.plan import BlockPlan, ConvPlan
-
-Form = Literal["aggregated", "concatenated", "grouped"]
+from resnext.spec.plan import BlockPlan, ConvPlan, Form
 
 Map = Float[Tensor, "batch _ _ _"]
 

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnext.model.blocks import Bottleneck, ConvNorm, Form, Map, bare_conv, join, make_shortcut
+from resnext.model.blocks import Bottleneck, ConvNorm, Map, bare_conv, join, make_shortcut
 from resnext.model.initialise import initialise
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
 from resnext.spec.architecture import architecture as parse
-from resnext.spec.plan import BlockPlan, plan
+from resnext.spec.plan import BlockPlan, Form, plan
 
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

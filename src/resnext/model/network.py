@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from resnext.model.blocks import BasicBlock, Bottleneck, ConvNorm, Form
+from resnext.model.blocks import BasicBlock, Bottleneck, ConvNorm
 from resnext.spec.architecture import Architecture
-from resnext.spec.plan import POOL_KERNEL, POOL_STRIDE, plan
+from resnext.spec.plan import POOL_KERNEL, POOL_STRIDE, Form, plan
 
 Images = Float[Tensor, "batch channels height width"]
 

@@ -11,6 +11,7 @@ from typing import Literal
 from resnext.spec.architecture import Architecture, Block
 
 ShortcutKind = Literal["identity", "projection", "padding", "none"]
+Form = Literal["aggregated", "concatenated", "grouped"]  # (a), (b) and (c) of Fig. 3
 
 BOTTLENECK_EXPANSION = 4
 POOL_KERNEL, POOL_STRIDE = 3, 2

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 import torch
 
-from resnext.model.blocks import Form
 from resnext.model.device import pick_device
+from resnext.spec.plan import Form
 
 Precision = Literal["auto", "fp32", "fp64", "bf16", "fp16"]
 
