@@ -45,7 +45,10 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("code", ["import resnext", "import resnext; dir(resnext)", "import resnext.__main__"])
+@pytest.mark.parametrize(
+    "code",
+    ["import resnext", "import resnext; dir(resnext)", "import resnext.__main__", "import resnext.study.claims"],
+)
 def test_importing_the_package_loads_nothing_heavy(code: str) -> None:
     assert loaded_after(code) == set()
 

@@ -1,0 +1,1 @@
+"""What the paper found, beside what is found here."""
