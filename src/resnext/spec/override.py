@@ -1,7 +1,7 @@
 """`--set key=value`: one field of a recipe changed from the command line, typed and checked against the schema."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,20 +18,30 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
     A value is read as TOML where it is TOML (numbers, true, lists), else as text. Raises `SpecError` where an
     assignment has no `=` or its key is unknown, naming the nearest key there is.
     """
-    nested: dict[str, Any] = {}
+    values = {}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
-        key = key.strip()
         if not separator:
             raise SpecError(f"{assignment!r}: write key=value, for example epochs=20")
+        values[key.strip()] = _value(text.strip())
+    return nested(values)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn values by dotted names of a recipe's fields into nested fields for `read_recipe`.
+
+    Raises `SpecError` where a name is unknown, with the nearest that there is.
+    """
+    fields: dict[str, Any] = {}
+    for key, value in values.items():
         if key not in _KEYS:
             raise SpecError(f"unknown key {key!r}{_suggestion(key)}")
         *tables, leaf = key.split(".")
-        table = nested
+        table = fields
         for name in tables:
             table = table.setdefault(name, {})
-        table[leaf] = _value(text.strip())
-    return nested
+        table[leaf] = value
+    return fields
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:

@@ -1,0 +1,177 @@
+"""The ledger of a study: a file that only grows, a line of JSON for each study that was asked and each run that ended.
+
+Several processes may write one ledger: each line is appended under a lock, whole, after what a killed process left
+unfinished has been cut off.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+from resnext.spec.plan import Form
+from resnext.spec.recipe import Recipe
+from resnext.spec.value import Spec, SpecError
+from resnext.study.design import Setting, Study, Trial, View
+
+_LEDGER, _RUNS = "ledger.jsonl", "runs"
+_KEY_LETTERS = 16
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class LedgerError(ValueError):
+    """A ledger that cannot be read; the message names the file and the line."""
+
+
+class EpochErrors(Spec):
+    """The top-1 errors of one epoch: of training images as they were shown, and of held-out ones after it."""
+
+    train: Percent
+    held_out: Percent
+
+
+class Outcome(Spec):
+    """How one run ended, where it was made and how.
+
+    Errors of the best and of the last epoch are on the `num_images` of `split`; `views` holds those of the last epoch
+    in further views. `failure` says why a run has no errors: its loss became infinite.
+    """
+
+    recipe: Recipe
+    seed: int
+    form: Form
+    data: str
+    data_digest: str
+    split: str
+    num_images: int
+    best_epoch: int | None
+    best_top1_error_percent: Percent | None
+    last_top1_error_percent: Percent | None
+    views: dict[View, Percent] = Field(default_factory=dict)
+    curve: tuple[EpochErrors, ...]
+    failure: str | None = None
+    wall_seconds: float
+    images_per_second: float
+    device: str
+    num_cores: int
+    precision: str
+    versions: dict[str, str]
+    commit: str | None
+    command: str
+    ended: str
+
+    @property
+    def key(self) -> str:
+        """What tells runs apart: see `key_of`."""
+        return key_of(self.recipe, self.seed, self.form, self.data_digest)
+
+    def figure(self, setting: Setting) -> float | None:
+        """Return the figure that a setting compares; None where the run has none."""
+        if self.failure is not None:
+            return None
+        if setting.quantity == "train_top1_error_percent":
+            return self.curve[-1].train
+        return self.last_top1_error_percent if setting.view == "single" else self.views.get(setting.view)
+
+    def answers(self, trial: Trial) -> bool:
+        """Tell whether the run has all that a trial of the same key asks for."""
+        return self.failure is not None or trial.views <= set(self.views)
+
+
+class Asked(Spec):
+    """A study as it was asked, with resolved recipes, of some data."""
+
+    study: Study
+    data: str
+    data_digest: str
+    num_seeds: int
+    command: str
+
+
+def key_of(recipe: Recipe, seed: int, form: Form, data_digest: str) -> str:
+    """Return the name of a run: equal for equal recipes, seeds, forms and data."""
+    return f"{recipe.digest()[:_KEY_LETTERS]}-{data_digest[:_KEY_LETTERS]}-{form}-{seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What a ledger holds: each study as it was asked last, and each run as it ended last.
+
+    `torn` is what a killed process left unfinished at the end; None where it is whole.
+    """
+
+    asked: tuple[Asked, ...]
+    outcomes: dict[str, Outcome]
+    torn: str | None = None
+
+
+class Ledger:
+    """A folder with the ledger, `ledger.jsonl`, and the run folders of its runs, under `runs/`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / _LEDGER
+
+    def read(self) -> Pages:
+        """Read all that is whole. Raises `LedgerError` where a line is not of a ledger."""
+        text = self.path.read_bytes() if self.path.exists() else b""
+        whole, _, torn = text.rpartition(b"\n")
+        asked: dict[tuple[str, str], Asked] = {}
+        outcomes: dict[str, Outcome] = {}
+        for number, line in enumerate(whole.splitlines(), start=1):
+            entry = self._entry(number, line)
+            if isinstance(entry, Asked):
+                name = (entry.study.name, entry.study.scale)
+                asked.pop(name, None)
+                asked[name] = entry
+            else:
+                outcomes[entry.key] = entry
+        return Pages(tuple(asked.values()), outcomes, torn.decode(errors="replace") or None)
+
+    def append(self, entry: Asked | Outcome) -> None:
+        """Write an entry, whole or not at all. Raises `OSError` where it cannot be written."""
+        kind = "asked" if isinstance(entry, Asked) else "outcome"
+        line = json.dumps({"kind": kind, **entry.model_dump(mode="json", exclude_none=True)}) + "\n"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".ledger.lock"), self.path.open("a+b") as file:
+            file.seek(0)
+            os.truncate(file.fileno(), file.read().rfind(b"\n") + 1)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def run_folder(self, key: str) -> Path:
+        """Return the folder of a run."""
+        return self.folder / _RUNS / key
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[bool]:
+        """Hold a run, so that no other process makes it; yield whether this process does."""
+        (self.folder / _RUNS).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / _RUNS / f".{key}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _entry(self, number: int, line: bytes) -> Asked | Outcome:
+        try:
+            fields: dict[str, Any] = dict(json.loads(line))
+            kinds: dict[str, type[Asked] | type[Outcome]] = {"asked": Asked, "outcome": Outcome}
+            return kinds[fields.pop("kind")](**fields)
+        except SpecError as error:
+            raise LedgerError(f"{self.path}, line {number}: {error}") from None
+        except (KeyError, TypeError, ValueError):
+            raise LedgerError(f"{self.path}, line {number} is not of a ledger; restore the file") from None
