@@ -11,6 +11,7 @@ from resnext.cli.evaluate import evaluate
 from resnext.cli.inspect import inspect
 from resnext.cli.predict import predict
 from resnext.cli.push import push
+from resnext.cli.study import study
 from resnext.cli.train import train
 
 app = typer.Typer(
@@ -39,3 +40,4 @@ def resnext(
 
 for command in (describe, inspect, train, evaluate, predict, push, env):
     app.command()(command)
+app.add_typer(study)

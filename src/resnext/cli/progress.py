@@ -1,5 +1,6 @@
 """How a run is watched: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-def follow(run: "Run", stop: StopRequest, console: "Console") -> None:
-    """Train a run to its end, or until any of its processes is asked to stop; the first one shows how it goes."""
+def follow(run: "Run", stop: StopRequest, console: "Console", deadline: float = math.inf) -> None:
+    """Train a run to its end, or until any of its processes is asked to stop; the first one shows how it goes.
+
+    A run of one process also stops at a `deadline`, by `time.perf_counter`.
+    """
     num_seen = len(run.problems)
     with _view(run, console) as view:
         for report in run:
@@ -31,6 +35,8 @@ def follow(run: "Run", stop: StopRequest, console: "Console") -> None:
             num_seen = len(run.problems)
             if asked := run.world.greatest(stop.signal or 0):
                 stop.signal = asked
+                break
+            if time.perf_counter() > deadline:
                 break
 
 

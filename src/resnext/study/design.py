@@ -15,6 +15,9 @@ from resnext.study.claims import find
 Quantity = Literal["top1_error_percent", "train_top1_error_percent"]
 View = Literal["single", "larger", "ten"]
 
+BUNDLED = "digits"  # the only data that a study has of its own
+OWN = "own"  # the scale of users' own sweeps
+
 _LARGER = 320 / 224  # the larger test images of Table 5, for the same network
 
 
@@ -69,9 +72,10 @@ class Contrast(Spec):
 class Study(Spec):
     """A question, the settings that answer it at a scale, and how.
 
-    `question` is what is asked, `claim` what the paper says. `order` names settings from the one that should err most
-    to the one that should err least, where they have an order. A proxy asks the question of other networks, images or
-    lengths than the paper's: it can show the paper's trend, not its figures.
+    `question` is what is asked, `claim` what the paper says, `data` how the data is named, in capitals what the user
+    fills in. `order` names settings from the one that should err most to the one that should err least, where they
+    have an order. A proxy asks the question of other networks, images or lengths than the paper's: it can show the
+    paper's trend, not its figures.
     """
 
     name: str

@@ -51,9 +51,9 @@ class Outcome(Spec):
     data_digest: str
     split: str
     num_images: int
-    best_epoch: int | None
-    best_top1_error_percent: Percent | None
-    last_top1_error_percent: Percent | None
+    best_epoch: int | None = None
+    best_top1_error_percent: Percent | None = None
+    last_top1_error_percent: Percent | None = None
     views: dict[View, Percent] = Field(default_factory=dict)
     curve: tuple[EpochErrors, ...]
     failure: str | None = None
@@ -63,7 +63,7 @@ class Outcome(Spec):
     num_cores: int
     precision: str
     versions: dict[str, str]
-    commit: str | None
+    commit: str | None = None
     command: str
     ended: str
 
@@ -86,13 +86,12 @@ class Outcome(Spec):
 
 
 class Asked(Spec):
-    """A study as it was asked, with resolved recipes, of some data."""
+    """A study as it was asked, with resolved recipes, of some data, with so many seeds."""
 
     study: Study
     data: str
     data_digest: str
     num_seeds: int
-    command: str
 
 
 def key_of(recipe: Recipe, seed: int, form: Form, data_digest: str) -> str:

@@ -9,14 +9,14 @@ from functools import cached_property
 from resnext.data.dataset import Data
 from resnext.spec.value import SpecError
 from resnext.study.cost import Costs, costs, measured_speed
-from resnext.study.design import Study, Trial, trials
+from resnext.study.design import OWN, Study, Trial, trials
 from resnext.study.ledger import Asked, Ledger, key_of
 from resnext.study.trial import Watch, run_trial, to_the_end
 from resnext.training.machine import Machine
-from resnext.training.provenance import command
 from resnext.training.task import adapt
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_NEARLY_IMAGENET = 1_200_000  # of its 1,281,167 training images; a few are often left out as damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,16 @@ class Turn:
 class Runner:
     """Carries out a study with so many seeds, each run once, whoever else writes the same ledger.
 
-    `seconds` is the budget, None for as long as it takes. A run is begun where its forecast fits into what is left of
-    it; `watch`, which goes through the run, is to stop at `deadline` one that takes longer.
+    `only` names the settings that are made, all where it is empty. `seconds` is the budget, None for as long as it
+    takes: a run is begun where its forecast fits into what is left, and `watch`, which goes through the run, is to stop
+    at `deadline` one that takes longer.
     """
 
     study: Study
     data: Data
     ledger: Ledger
     num_seeds: int
+    only: Sequence[str] = ()
     machine: Machine = field(default_factory=Machine)
     seconds: float | None = None
     watch: Watch = to_the_end
@@ -60,13 +62,18 @@ class Runner:
         if self.num_seeds < 1:
             raise SpecError(f"seeds = {self.num_seeds}: at least 1 is needed, and 2 for an interval")
         self.study = resolved(self.study, self.data, self.machine)
-        self.trials = trials(self.study, self.num_seeds)
+        self.trials = trials(self.study.only(self.only) if self.only else self.study, self.num_seeds)
         self._began = self.clock()
 
     @property
     def deadline(self) -> float:
         """When the budget is spent, by the runner's clock."""
         return float("inf") if self.seconds is None else self._began + self.seconds
+
+    @property
+    def num_left(self) -> int:
+        """How many runs are still to be made."""
+        return len(self._pending())
 
     def outlook(self) -> Outlook:
         """Return what is still to be made and what it costs; takes some seconds where no run was made here before."""
@@ -81,21 +88,19 @@ class Runner:
             num_affordable=num_affordable,
         )
 
+    def ask(self) -> None:
+        """Write the study into the ledger, unless it stands there as it is, so that it is reported."""
+        data = self.data
+        asked = Asked(study=self.study, data=data.source, data_digest=data.digest, num_seeds=self.num_seeds)
+        if asked not in self.ledger.read().asked:
+            self.ledger.append(asked)
+
     def __iter__(self) -> Iterator[Turn]:
         """Make what is still to be made; yield each trial before it is begun, and end where nothing more fits.
 
         A trial that another process makes is left to it, and looked after again at the end, for that process may stop.
         """
-        data = self.data
-        self.ledger.append(
-            Asked(
-                study=self.study,
-                data=data.source,
-                data_digest=data.digest,
-                num_seeds=self.num_seeds,
-                command=command(),
-            )
-        )
+        self.ask()
         while pending := self._pending():
             known = self._costs()
             left = self.deadline - self.clock()
@@ -108,7 +113,9 @@ class Runner:
                     continue
                 number = len(self.trials) - len(pending) + 1
                 yield Turn(trial, number, len(self.trials), sum(map(known.seconds, pending)))
-                outcome = run_trial(trial, data, self.ledger.run_folder(self._key(trial)), self.machine, self.watch)
+                outcome = run_trial(
+                    trial, self.data, self.ledger.run_folder(self._key(trial)), self.machine, self.watch
+                )
                 if outcome is None:
                     return
                 self.ledger.append(outcome)
@@ -144,10 +151,18 @@ class Runner:
 
 
 def resolved(study: Study, data: Data, machine: Machine) -> Study:
-    """Return a study whose recipes are resolved for data on a machine."""
+    """Return a study whose recipes are resolved for data on a machine; on other data than the paper's it is a proxy."""
     return study.replace(
-        settings=[setting.replace(recipe=adapt(setting.recipe, data, machine)[0]) for setting in study.settings]
+        settings=[setting.replace(recipe=adapt(setting.recipe, data, machine)[0]) for setting in study.settings],
+        is_proxy=study.is_proxy or not _is_papers(study, data),
     )
+
+
+def _is_papers(study: Study, data: Data) -> bool:
+    """Tell whether data is, as far as can be seen, what the paper trained on; users' own studies claim nothing."""
+    if study.scale == "imagenet":
+        return len(data.class_names) == 1000 and len(data.split("train").labels) > _NEARLY_IMAGENET
+    return study.scale == OWN or data.source in ("cifar10", "cifar100")
 
 
 def _num_within(seconds: Sequence[float], budget: float) -> int:

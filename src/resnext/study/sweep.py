@@ -1,6 +1,5 @@
 """A user's own sweep: a recipe, axes along which it is varied, and what stays equal, as a TOML file.
 
-    name = "width"
     recipe = "quick"
     like = "resnet50"                 # complexity stays that of this network: d is solved for each cardinality
 
@@ -11,8 +10,8 @@
     cardinality = [1, 2, 4, 8, 32]
     "optimiser.learning_rate" = [0.05, 0.1]
 
-Axes are `cardinality`, `depth`, `width`, `form`, and any field of a recipe by its dotted name; every combination is a
-setting.
+The study is called after the file. Axes are `cardinality`, `depth`, `width`, `form`, and any field of a recipe by its
+dotted name; every combination is a setting.
 """
 
 import math
@@ -28,7 +27,7 @@ from resnext.spec.complexity import solve_width
 from resnext.spec.override import nested
 from resnext.spec.recipe import AUTO, Recipe, read_recipe
 from resnext.spec.value import Spec, SpecError
-from resnext.study.design import Contrast, Setting, Study
+from resnext.study.design import OWN, Contrast, Setting, Study
 
 _MOST_SETTINGS = 1000
 _NETWORK_AXES = ("depth", "cardinality", "width")
@@ -40,7 +39,6 @@ class Sweep(Spec):
     `model` is the network that the axes vary; where it is left out, `like`, else that of the recipe.
     """
 
-    name: str
     recipe: str = "quick"
     model: str | None = None
     like: str | None = None
@@ -53,22 +51,22 @@ class Sweep(Spec):
 def read_sweep(path: Path) -> Study:
     """Read a sweep as a study. Raises `SpecError` where the file says something that cannot be trained."""
     try:
-        return study_of_sweep(Sweep.from_toml(path.read_text(encoding="utf-8")))
+        return study_of_sweep(path.stem, Sweep.from_toml(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from None
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
 
 
-def study_of_sweep(sweep: Sweep) -> Study:
+def study_of_sweep(name: str, sweep: Sweep) -> Study:
     """Return the study of a sweep: a setting for each combination, and a contrast of each with the first."""
     axes = _axes(sweep)
     settings = [_setting(sweep, dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
     first, *others = [setting.name for setting in settings]
     return Study(
-        name=sweep.name,
-        scale="own",
-        title=sweep.title or f"{sweep.name}: {len(settings)} settings of {', '.join(axes)}",
+        name=name,
+        scale=OWN,
+        title=sweep.title or f"{len(settings)} settings of {', '.join(axes)}",
         question=sweep.question,
         claim="",
         data="DATA",

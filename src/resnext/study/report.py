@@ -1,0 +1,172 @@
+"""The story of a ledger: what was asked, what came of it, and what the paper says, laid side by side."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import fmean, median
+
+from resnext.evaluation.interval import interval
+from resnext.report.study_story import EpochMean, Finding, Line, Published, StudyStory, StudyTable
+from resnext.spec.complexity import complexity
+from resnext.spec.departures import departures
+from resnext.study.calculated import CALCULATED
+from resnext.study.claims import Claim, find, others
+from resnext.study.design import BUNDLED, OWN, Answered, Setting, protocol_of
+from resnext.study.ledger import Asked, Ledger, Outcome, Pages, key_of
+from resnext.study.scale import read_scale
+from resnext.study.verdict import Judgement, judge
+
+_QUANTITIES = {
+    "top1_error_percent": "top-1 error, %, after the last epoch",
+    "train_top1_error_percent": "top-1 error of the last epoch's training images as they were shown, %",
+}
+
+
+def tell(ledger: Ledger) -> StudyStory:
+    """Tell all that a ledger holds. Raises `LedgerError` where it cannot be read."""
+    pages = ledger.read()
+    torn = f"{ledger.path}: the last line was left unfinished and is not read" if pages.torn else None
+    return StudyStory(
+        tables=tuple(_table(asked, pages) for asked in pages.asked),
+        calculated=tuple(calculate() for calculate in CALCULATED.values()),
+        problems=(torn,) if torn else (),
+    )
+
+
+def _table(asked: Asked, pages: Pages) -> StudyTable:
+    study = asked.study
+    ended = {setting.name: _ended(setting, asked, pages) for setting in study.settings}
+    figures = {
+        setting.name: {
+            outcome.seed: figure for outcome in ended[setting.name] if (figure := outcome.figure(setting)) is not None
+        }
+        for setting in study.settings
+    }
+    judged = judge(study.contrasts, study.order, figures)
+    made = [outcome for outcomes in ended.values() for outcome in outcomes]
+    first = study.settings[0]
+    return StudyTable(
+        name=study.name,
+        scale=study.scale,
+        scale_title="" if study.scale == OWN else read_scale(study.scale).title,
+        title=study.title,
+        question=study.question,
+        claim=study.claim,
+        is_proxy=study.is_proxy,
+        data=asked.data,
+        quantity=_QUANTITIES[first.quantity],
+        protocol=protocol_of(first.view, first.recipe).words(),
+        num_seeds=max((len(seeds) for seeds in figures.values()), default=0),
+        lines=tuple(_line(setting, asked, ended[setting.name]) for setting in study.settings),
+        findings=_findings(judged),
+        verdict=judged.verdict if study.claim else None,
+        page_p=judged.page_p,
+        seeds_needed=judged.seeds_needed,
+        departures=departures(first.recipe),
+        facts=_facts(asked, made),
+        rerun=_command(asked),
+    )
+
+
+def _ended(setting: Setting, asked: Asked, pages: Pages) -> list[Outcome]:
+    """Return the runs of a setting that have ended, of whatever seeds there are."""
+    return [
+        outcome
+        for outcome in pages.outcomes.values()
+        if outcome.key == key_of(setting.recipe, outcome.seed, setting.form, asked.data_digest)
+    ]
+
+
+def _line(setting: Setting, asked: Asked, ended: Sequence[Outcome]) -> Line:
+    network = setting.recipe.network()
+    cost = complexity(network, setting.recipe.preprocessing().image_size)
+    figures = [figure for outcome in ended if (figure := outcome.figure(setting)) is not None]
+    whole = [outcome for outcome in ended if outcome.failure is None]
+    is_plain = setting.quantity == "top1_error_percent" and setting.view == "single"
+    best = [outcome.best_top1_error_percent for outcome in whole if outcome.best_top1_error_percent is not None]
+    claim = _claim(setting.answers, asked.data)
+    return Line(
+        setting=setting.name,
+        cardinality=network.cardinality,
+        base_width=network.base_width,
+        params=cost.params,
+        macs=cost.macs,
+        last=interval(figures) if figures else None,
+        best=interval(best) if best and is_plain else None,
+        num_failed=len(ended) - len(whole),
+        paper=_published(claim) if claim else None,
+        others=tuple(_published(other) for other in _others(claim)),
+        images_per_second=median(outcome.images_per_second for outcome in whole) if whole else None,
+        seconds=fmean(outcome.wall_seconds for outcome in whole) if whole else None,
+        curve=_curve(whole),
+        rerun=f"{_command(asked)} --only {shlex.quote(setting.name)}",
+    )
+
+
+def _curve(outcomes: Sequence[Outcome]) -> tuple[EpochMean, ...]:
+    epochs = zip(*(outcome.curve for outcome in outcomes), strict=True)
+    return tuple(
+        EpochMean(
+            epoch=number,
+            train=fmean(errors.train for errors in epoch),
+            held_out=fmean(errors.held_out for errors in epoch),
+        )
+        for number, epoch in enumerate(epochs, start=1)
+    )
+
+
+def _claim(answers: Answered | None, data: str) -> Claim | None:
+    """Return the published figure beside a setting: that of CIFAR-100 where the study is of that."""
+    if answers is None:
+        return None
+    of_cifar100 = answers.data == "cifar10" and data == "cifar100"
+    return find(**{**answers.model_dump(), **({"data": data} if of_cifar100 else {})})
+
+
+def _others(claim: Claim | None) -> tuple[Claim, ...]:
+    return others(claim.setting, claim.quantity, claim.data) if claim else ()
+
+
+def _published(claim: Claim) -> Published:
+    return Published(value=claim.value, protocol=claim.protocol, source=claim.source, by=claim.by)
+
+
+def _findings(judged: Judgement) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(
+            name=finding.contrast.name,
+            interval=finding.interval,
+            verdict=finding.verdict,
+            decides=finding.contrast.decides,
+            seeds_needed=finding.seeds_needed,
+        )
+        for finding in judged.findings
+    )
+
+
+def _facts(asked: Asked, made: Sequence[Outcome]) -> dict[str, str]:
+    """Return where and with what the runs were made, by the names under which it is listed."""
+    if not made:
+        return {"data": asked.data}
+    hours = sum({outcome.key: outcome.wall_seconds for outcome in made}.values()) / 3600
+    return {
+        "data": f"{asked.data}, digest {asked.data_digest[:12]}",
+        "errors": f"on {made[0].num_images:,} {made[0].split} images",
+        "runs": f"{len({outcome.key for outcome in made})}, {hours:.1f} hours in all",
+        "made on": _counted(f"{outcome.device}, {outcome.num_cores} cores" for outcome in made),
+        "versions": _counted(f"torch {outcome.versions['torch']}" for outcome in made),
+        "commits": _counted(outcome.commit[:12] if outcome.commit else "not from a checkout" for outcome in made),
+    }
+
+
+def _counted(values: Iterable[str]) -> str:
+    """List values, the most frequent first, and how often each occurs where they are several."""
+    counts = Counter(values).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({number})" for value, number in counts)
+
+
+def _command(asked: Asked) -> str:
+    study = asked.study
+    what = f"{study.name}.toml" if study.scale == OWN else f"{study.name} --scale {study.scale}"
+    data = "" if study.data == BUNDLED else f" --data {study.data}"
+    return f"resnext study run {what} --seeds {asked.num_seeds}{data}"

@@ -1,0 +1,145 @@
+import pytest
+from tests.study.conftest import recipe
+
+from resnext.spec.value import SpecError
+from resnext.study.cost import costs
+from resnext.study.design import Contrast, Trial
+from resnext.study.ledger import Ledger, key_of
+from resnext.study.runner import resolved
+from resnext.study.trial import run_trial
+from resnext.training.log import read_log
+from resnext.training.machine import Machine, num_cores
+
+
+def three_steps(run):
+    """Watch a run for three steps, which is into its second epoch, and stop."""
+    for report in run:
+        if report.step == 3:
+            return
+
+
+def made(runner):
+    return [turn.trial.recipe.network().name for turn in runner]
+
+
+def test_every_run_is_made_once_and_none_again(runner, ledger):
+    assert made(runner(num_seeds=2)) == 2 * ["resnext11_4x1d", "resnet11_1x4d"] + 2 * ["resnext11_2x2d"]
+    assert len(ledger.read().outcomes) == 6
+    assert made(runner(num_seeds=2)) == []
+    assert len(made(runner(num_seeds=3))) == 3
+
+
+def test_a_turn_says_where_it_stands(runner):
+    places = [(turn.number, turn.num_trials) for turn in runner()]
+    assert places == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_outcome_says_what_the_run_reached_and_who_made_it(runner, ledger):
+    list(runner())
+    for outcome in ledger.read().outcomes.values():
+        assert 0 <= outcome.last_top1_error_percent <= 100
+        assert outcome.best_top1_error_percent == min(errors.held_out for errors in outcome.curve)
+        assert outcome.last_top1_error_percent == outcome.curve[-1].held_out
+        assert (len(outcome.curve), outcome.num_images, outcome.split) == (2, 9, "test")
+        assert outcome.wall_seconds > 0
+        assert outcome.versions["torch"]
+
+
+def test_studies_share_the_runs_that_both_need(runner, study):
+    list(runner())
+    other = study.replace(name="other", settings=study.settings[:1], contrasts=(), order=())
+    assert runner(study=other).outlook().num_done == 1
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was_and_ends_the_same(runner, ledger, data, tmp_path):
+    runner_ = runner(watch=three_steps)
+    assert len(made(runner_)) == 1
+    assert ledger.read().outcomes == {}
+    list(runner())
+    trial = runner_.trials[0]
+    folder = ledger.run_folder(next(key for key in ledger.read().outcomes if trial.recipe.digest()[:16] in key))
+    assert [line["after_step"] for line in read_log(folder / "attempts.jsonl")] == [0, 3]
+    undisturbed = run_trial(trial, data, tmp_path / "alone", Machine())
+    [again] = [outcome for outcome in ledger.read().outcomes.values() if outcome.recipe == trial.recipe]
+    assert (again.curve, again.last_top1_error_percent) == (undisturbed.curve, undisturbed.last_top1_error_percent)
+
+
+def test_a_run_that_another_process_makes_is_left_to_it(runner, ledger):
+    mine = runner()
+    first, turns = mine.trials[0], iter(mine)
+    with Ledger(ledger.folder).claim(key_of(first.recipe, first.seed, first.form, mine.data.digest)) as is_theirs:
+        assert is_theirs
+        assert [next(turns).trial.recipe.network().name for _ in range(2)] == ["resnet11_1x4d", "resnext11_2x2d"]
+    assert next(turns).trial == first
+
+
+def test_more_views_of_a_run_that_is_there_are_scored_without_training_it_again(runner, study, ledger):
+    list(runner())
+    viewed = study.replace(
+        settings=[study.settings[0].replace(name=view, view=view) for view in ("single", "larger", "ten")],
+        contrasts=[Contrast(name="ten against single", weights={"ten": 1.0, "single": -1.0})],
+        order=(),
+    )
+    assert len(made(runner(study=viewed))) == 1
+    [outcome] = [outcome for outcome in ledger.read().outcomes.values() if outcome.views]
+    assert set(outcome.views) == {"larger", "ten"}
+    assert [line["after_step"] for line in read_log(ledger.run_folder(outcome.key) / "attempts.jsonl")] == [0, 4]
+
+
+def test_a_run_whose_loss_becomes_infinite_is_written_down_and_not_tried_again(runner, study, ledger):
+    wild = recipe(optimiser={"learning_rate": 1e30})
+    wild_study = study.replace(settings=[study.settings[0].replace(name="wild", recipe=wild)], contrasts=(), order=())
+    assert len(made(runner(study=wild_study))) == 1
+    [outcome] = ledger.read().outcomes.values()
+    assert "loss" in outcome.failure
+    assert made(runner(study=wild_study)) == []
+
+
+def test_nothing_is_begun_that_does_not_fit_into_the_budget(runner, ledger, outcome):
+    ledger.append(outcome(wall_seconds=100.0, num_cores=num_cores()))
+    assert runner(seconds=50.0).outlook().num_affordable == 0
+    assert made(runner(seconds=50.0)) == []
+    assert runner(seconds=150.0).outlook().num_affordable == 1
+
+
+def test_what_a_run_costs_is_what_it_cost_here_before_else_in_proportion_to_its_macs(data, outcome):
+    here = outcome(wall_seconds=8.0, num_cores=num_cores())
+    elsewhere = outcome(wall_seconds=1.0, device="cuda:0", model="resnext11_4x1d")
+    found = costs(data, Machine(), [here, elsewhere], lambda: pytest.fail("nothing has to be timed"))
+    assert found.seconds(Trial(recipe=recipe(), seed=7)) == 8.0
+    longer = Trial(recipe=recipe(epochs=4), seed=0)
+    # 16 images, trained 2 times and then 4, at three passes each; 9 scored after each epoch and once at the end
+    assert found.seconds(longer) == pytest.approx(8.0 * (3 * 16 * 4 + 9 * 5) / (3 * 16 * 2 + 9 * 3))
+
+
+def test_without_a_run_made_here_the_speed_is_timed(data):
+    assert costs(data, Machine(), [], lambda: 1e6).macs_per_second == 1e6
+
+
+def test_the_forecast_of_an_empty_ledger_is_timed_on_real_steps(runner):
+    outlook = runner().outlook()
+    assert len(outlook.pending) == len(outlook.seconds) == 3
+    assert all(seconds > 0 for seconds in outlook.seconds)
+
+
+def test_other_data_than_the_papers_makes_a_proxy(study, data):
+    claimed = study.replace(is_proxy=False, scale="cifar")
+    assert resolved(claimed, data, Machine()).is_proxy
+    assert not resolved(study.replace(is_proxy=False, scale="own"), data, Machine()).is_proxy
+
+
+def test_only_some_settings_are_made_but_the_whole_study_is_asked(runner, ledger, study):
+    assert made(runner(only=("both",))) == ["resnext11_2x2d"]
+    [asked] = ledger.read().asked
+    assert [setting.name for setting in asked.study.settings] == [setting.name for setting in study.settings]
+
+
+def test_a_study_is_written_down_once_however_often_it_is_asked(runner, ledger):
+    for num_seeds in (1, 1, 2):
+        runner(num_seeds=num_seeds).ask()
+    assert len(ledger.path.read_text().splitlines()) == 2
+
+
+def test_a_study_has_a_seed_at_least(runner):
+    with pytest.raises(SpecError, match="seeds = 0: at least 1 is needed"):
+        runner(num_seeds=0)
