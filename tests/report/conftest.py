@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from resnext.evaluation.calibration import Bin
+from resnext.evaluation.interval import Interval
 from resnext.evaluation.metrics import ClassScores, Scores
 from resnext.report.story import Attempt, Epoch, Examination, Mistake, Reliability, RunStory, Score
+from resnext.report.study_story import Calculated, EpochMean, Finding, Line, Published, StudyStory, StudyTable
 from resnext.spec.departures import Departure
 from resnext.spec.facts import Choice
 
@@ -133,6 +135,108 @@ def story(num_classes: int = 3, num_epochs: int = 4, **given: Any) -> RunStory:
         ),
     }
     return RunStory(**{**values, **given})
+
+
+# C, d, parameters, multiply-accumulates, error here, error in the paper
+PROXY_LINES = (
+    (1, 32, 423_818, 14_900_000, 8.31, 23.9),
+    (2, 19, 412_009, 14_400_000, 8.02, 23.0),
+    (4, 12, 430_121, 15_000_000, 7.64, 22.6),
+    (8, 7, 433_417, 15_200_000, 7.55, 22.3),
+    (32, 2, 441_290, 15_600_000, 7.21, 22.2),
+)
+
+
+def study_line(paths: int = 1, width: int = 32, *, mean: float = 8.31, num_epochs: int = 5, **given: Any) -> Line:
+    setting = f"{'resnet' if paths == 1 else 'resnext'}11_{paths}x{width}d"
+    values: dict[str, Any] = {
+        "setting": setting,
+        "cardinality": paths,
+        "base_width": width,
+        "params": 423_818,
+        "macs": 14_900_000,
+        "last": Interval(mean, 0.21, 5),
+        "best": Interval(mean - 0.3, 0.19, 5),
+        "num_failed": 0,
+        "paper": None,
+        "others": (),
+        "images_per_second": 1234.5,
+        "seconds": 61.0,
+        "curve": tuple(
+            EpochMean(epoch=epoch, train=mean + 50 / epoch, held_out=mean + 30 / epoch)
+            for epoch in range(1, num_epochs + 1)
+        ),
+        "rerun": f"resnext study run table3 --scale digits --only {setting}",
+    }
+    return Line(**{**values, **given})
+
+
+def study_table(**given: Any) -> StudyTable:
+    lines = tuple(
+        study_line(
+            paths,
+            width,
+            mean=mean,
+            params=params,
+            macs=macs,
+            paper=Published(value=paper, protocol="single crop 224, shorter side 256", source="arXiv 1611.05431v2"),
+        )
+        for paths, width, params, macs, mean, paper in PROXY_LINES
+    )
+    slope = "slope for each doubling of C, 11 layers"
+    ends = "resnext11_32x2d against resnet11_1x32d"
+    values: dict[str, Any] = {
+        "name": "table3",
+        "scale": "digits",
+        "scale_title": "digits: 8x8 pixels, 11 layers, base channels 32",
+        "title": "Cardinality against width at equal complexity",
+        "question": "Does error fall as C grows and d shrinks, complexity kept equal?",
+        "claim": "It falls with every step from C = 1 to 32.",
+        "is_proxy": True,
+        "data": "digits",
+        "quantity": "top-1 error, %",
+        "protocol": "last epoch, 180 held-out images, single crop 8",
+        "num_seeds": 5,
+        "lines": lines,
+        "findings": (
+            Finding(name=ends, interval=Interval(-1.1, 0.31, 5), verdict="supports", decides=False, seeds_needed=None),
+            Finding(name=slope, interval=Interval(-0.22, 0.06, 5), verdict="supports", decides=True, seeds_needed=None),
+        ),
+        "verdict": "supports",
+        "page_p": 0.0123,
+        "seeds_needed": None,
+        "departures": (Departure("epochs", 300, 8), Departure("image.size", 32, 8)),
+        "facts": {"runs": "25 of 25", "machine": "cpu, 2 cores", "commit": "abcdef1"},
+        "rerun": "resnext study run table3 --scale digits --seeds 5",
+    }
+    return StudyTable(**{**values, **given})
+
+
+def studies(*tables: StudyTable, **given: Any) -> StudyStory:
+    counts = Calculated(
+        title="Table 2",
+        quantities=("width", "weights"),
+        rows=(("1x64d", ((64, 64), (69_632, 69_632))), ("32x4d", ((128, 128), (70_144, None)))),
+    )
+    return StudyStory(**{"tables": tables, "calculated": (counts,), **given})
+
+
+@pytest.fixture(scope="session")
+def tell_line() -> Callable[..., Line]:
+    """Return a setting of a study, with other values where they are given."""
+    return study_line
+
+
+@pytest.fixture(scope="session")
+def tell_study() -> Callable[..., StudyTable]:
+    """Return a proxy of Table 3, with other values where they are given."""
+    return study_table
+
+
+@pytest.fixture(scope="session")
+def tell_studies() -> Callable[..., StudyStory]:
+    """Return the story of studies, and one calculated table."""
+    return studies
 
 
 @pytest.fixture(scope="session")

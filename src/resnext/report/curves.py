@@ -25,7 +25,7 @@ def loss_curves(epochs: Sequence[Epoch], num_epochs: int) -> Figure:
     beyond = [epoch for epoch in epochs if epoch.held_out_loss > highest]
     _line(axes, epochs, [epoch.train_loss for epoch in epochs], TRAIN)
     _line(axes, epochs, [min(epoch.held_out_loss, highest) for epoch in epochs], HELD_OUT)
-    _finish(axes, num_epochs)
+    finish(axes, num_epochs)
     for epoch in beyond[:_MOST_NOTES]:
         note = f"\u2191 {epoch.held_out_loss:,.1f}"
         axes.annotate(
@@ -45,7 +45,7 @@ def error_curves(epochs: Sequence[Epoch], num_epochs: int, best_epoch: int | Non
             axes.plot(
                 best_epoch, epoch.held_out_error_percent, "o", color=HELD_OUT, markersize=7, clip_on=False, zorder=4
             )
-    _finish(axes, num_epochs)
+    finish(axes, num_epochs)
     return figure
 
 
@@ -56,7 +56,7 @@ def rate_curve(rates: Sequence[tuple[float, float]], num_epochs_done: int, num_e
     ahead = [pair for pair in rates if pair[0] >= num_epochs_done]
     axes.plot(*_columns(done), color=INK, linewidth=1.5)
     axes.plot(*_columns(ahead), color=SOFT, linewidth=1.2, linestyle=(0, (2, 2)))
-    _finish(axes, num_epochs)
+    finish(axes, num_epochs)
     axes.set_xlim(0, num_epochs)
     return figure
 
@@ -65,22 +65,23 @@ def speed_curve(epochs: Sequence[Epoch], num_epochs: int) -> Figure:
     """Draw the training images a second."""
     figure, axes = panel("Training images a second by epoch")
     _line(axes, epochs, [epoch.images_per_second for epoch in epochs], INK)
-    _finish(axes, num_epochs)
+    finish(axes, num_epochs)
     return figure
+
+
+def finish(axes: Axes, num_epochs: int) -> None:
+    """Give what is drawn over epochs its axes: whole epochs, and values from zero."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.set_xlim(min(1, num_epochs - 1), num_epochs)
+    axes.set_ylim(0, max(axes.dataLim.y1 * _HEADROOM, 1e-9))
+    axes.set_xlabel("epoch")
 
 
 def _line(axes: Axes, epochs: Sequence[Epoch], values: Sequence[float], colour: str) -> None:
     marker = "." if len(epochs) <= _MOST_DOTS else ""
     places = [epoch.epoch for epoch in epochs]
     axes.plot(places, values, color=colour, linewidth=1.5, marker=marker, markersize=5, clip_on=False, zorder=3)
-
-
-def _finish(axes: Axes, num_epochs: int) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.set_xlim(min(1, num_epochs - 1), num_epochs)
-    axes.set_ylim(0, max(axes.dataLim.y1 * _HEADROOM, 1e-9))
-    axes.set_xlabel("epoch")
 
 
 def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -20,6 +20,7 @@ from resnext.report.words import duration, percent
 # Drawn in these, and shown in the variables of the stylesheet, so that one drawing serves light and dark.
 INK, SOFT, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 TRAIN, HELD_OUT, GOOD = "#050505", "#060606", "#070707"
+FIRST, SECOND = "#080808", "#090909"
 
 _VARIABLES = {
     INK: "ink",
@@ -29,6 +30,8 @@ _VARIABLES = {
     TRAIN: "train",
     HELD_OUT: "held-out",
     GOOD: "good",
+    FIRST: "first",
+    SECOND: "second",
 }
 _FIGURE_INCHES = (5.2, 2.7)
 FONT_POINTS = 9.5
@@ -60,6 +63,11 @@ def _environment() -> Environment:
         "thousands": "{:,}".format,
     }
     return environment
+
+
+def variable(colour: str) -> str:
+    """Return the name in the stylesheet of a colour of figures."""
+    return _VARIABLES[colour]
 
 
 def panel(title: str, height: float = _FIGURE_INCHES[1]) -> tuple[Figure, Axes]:

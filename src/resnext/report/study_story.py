@@ -68,8 +68,10 @@ class Finding:
 class StudyTable:
     """One study: its question, its lines and what they say together.
 
-    `verdict` is None where nobody has claimed anything. `page_p` is the p-value of Page's test of a monotone trend.
-    `seeds_needed` is how many seeds a verdict would need at the spread there is. `departures` are of the first setting.
+    `quantity` says in words what is compared, with its unit, as in "top-1 error, %"; `protocol` says how. `num_seeds`
+    are those that were asked for. `verdict` is None where nobody has claimed anything. `page_p` is the p-value of
+    Page's test of a monotone trend. `seeds_needed` is how many seeds a verdict would need at the spread there is.
+    `departures` are of the first setting.
     `facts` are names and values to be listed as they are.
     """
 
