@@ -4,20 +4,21 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "push", "env")
+COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "push", "env", "study")
+BENEATH = ("study run", "study report", "study list")
 
 
 def stripped(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
 
 
-@pytest.mark.parametrize("command", [None, *COMMANDS])
+@pytest.mark.parametrize("command", [None, *COMMANDS, *BENEATH])
 def test_the_help_of_every_command_is_pinned(
     process: Callable[..., Any], golden: Callable[[str, str], None], command: str | None
 ) -> None:
-    shown = process(*([command] if command else []), "--help")
+    shown = process(*(command or "").split(), "--help")
     assert (shown.status, shown.err) == (0, "")
-    golden(f"help_{command or 'resnext'}.txt", stripped(shown.out))
+    golden(f"help_{(command or "resnext").replace(" ", "_")}.txt", stripped(shown.out))
 
 
 def test_version_prints_the_installed_one(cli: Callable[..., Any]) -> None:

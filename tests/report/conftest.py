@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from resnext.evaluation.calibration import Bin
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.evaluation.metrics import ClassScores, Scores
 from resnext.report.story import Attempt, Epoch, Examination, Mistake, Reliability, RunStory, Score
 from resnext.report.study_story import Calculated, EpochMean, Finding, Line, Published, StudyStory, StudyTable
@@ -155,8 +155,8 @@ def study_line(paths: int = 1, width: int = 32, *, mean: float = 8.31, num_epoch
         "base_width": width,
         "params": 423_818,
         "macs": 14_900_000,
-        "last": Interval(mean, 0.21, 5),
-        "best": Interval(mean - 0.3, 0.19, 5),
+        "last": Estimate(mean, 0.21, 5),
+        "best": Estimate(mean - 0.3, 0.19, 5),
         "num_failed": 0,
         "paper": None,
         "others": (),
@@ -199,8 +199,8 @@ def study_table(**given: Any) -> StudyTable:
         "num_seeds": 5,
         "lines": lines,
         "findings": (
-            Finding(name=ends, interval=Interval(-1.1, 0.31, 5), verdict="supports", decides=False, seeds_needed=None),
-            Finding(name=slope, interval=Interval(-0.22, 0.06, 5), verdict="supports", decides=True, seeds_needed=None),
+            Finding(name=ends, estimate=Estimate(-1.1, 0.31, 5), verdict="supports", decides=False, seeds_needed=None),
+            Finding(name=slope, estimate=Estimate(-0.22, 0.06, 5), verdict="supports", decides=True, seeds_needed=None),
         ),
         "verdict": "supports",
         "page_p": 0.0123,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.report.page import svg
 from resnext.report.study_figures import (
     Drawing,
@@ -144,6 +144,6 @@ def test_any_name_can_be_drawn_and_stays_a_name(tell_study: TellStudy, tell_line
 
 
 def test_a_figure_says_where_it_has_no_intervals(tell_study: TellStudy) -> None:
-    lines = tuple(replace(line, last=Interval(8.0 + number, None, 1)) for number, line in enumerate(tell_study().lines))
+    lines = tuple(replace(line, last=Estimate(8.0 + number, None, 1)) for number, line in enumerate(tell_study().lines))
     drawing = error_by_cardinality(tell_study(lines=lines))
     assert drawing and drawing.words.startswith("too few seeds for intervals")

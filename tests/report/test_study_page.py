@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.report.study_page import study_page
 from resnext.report.study_story import Calculated, Line, Published, StudyStory, StudyTable
 
@@ -101,7 +101,7 @@ def test_a_setting_without_a_result_and_failed_runs_are_said(
     assert "resnet11_1x32d 1 32 no result yet 0 of 5, 2 failed - 423.8 k 14.90 M - -" in page.words
     assert "svg" not in page.tags
     assert "best epoch" not in page.words
-    one = read(study_page(tell_studies(bare({"last": Interval(8.0, None, 1)}))))
+    one = read(study_page(tell_studies(bare({"last": Estimate(8.0, None, 1)}))))
     assert "8.00 1 of 5, no interval" in one.words
 
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.report.study_story import Calculated, Line, Published, StudyStory, StudyTable
 from resnext.report.study_text import study_markdown, study_summary
 
@@ -34,10 +34,10 @@ def test_the_markdown_of_a_study_is_as_it_was_seen(
         is_proxy=False,
         verdict="inconclusive",
         lines=(
-            tell_line(last=Interval(23.9, None, 1), best=None, num_failed=1),
+            tell_line(last=Estimate(23.9, None, 1), best=None, num_failed=1),
             tell_line(32, 4, last=None, best=None, paper=paper, others=others, images_per_second=None, seconds=None),
         ),
-        findings=(replace(tell_study().findings[1], interval=None, verdict="inconclusive"),),
+        findings=(replace(tell_study().findings[1], estimate=None, verdict="inconclusive"),),
         page_p=None,
         departures=(),
         facts={},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.report.study_story import Finding, Line, Published, StudyTable
 from resnext.report.study_words import (
     change_words,
@@ -25,9 +25,9 @@ TellStudy = Callable[..., StudyTable]
 TellLine = Callable[..., Line]
 
 
-def finding(interval: Interval | None, **given: Any) -> Finding:
+def finding(estimate: Estimate | None, **given: Any) -> Finding:
     values = {"name": "a against b", "verdict": "inconclusive", "decides": True, "seeds_needed": None}
-    return Finding(**{**values, "interval": interval, **given})
+    return Finding(**{**values, "estimate": estimate, **given})
 
 
 @pytest.mark.parametrize(
@@ -48,23 +48,23 @@ def test_a_proxy_speaks_of_the_trend_alone(tell_study: TellStudy, verdict: Any, 
 
 
 @pytest.mark.parametrize(
-    ("needed", "interval", "words"),
+    ("needed", "estimate", "words"),
     [
-        (1200, Interval(-0.1, 0.3, 5), "1,200 seeds would decide"),
-        (None, Interval(-0.1, 0.3, 5), "cannot be told from this spread, or is more than a thousand"),
-        (None, Interval(-0.1, None, 1), "One seed has no spread"),
+        (1200, Estimate(-0.1, 0.3, 5), "1,200 seeds would decide"),
+        (None, Estimate(-0.1, 0.3, 5), "cannot be told from this spread, or is more than a thousand"),
+        (None, Estimate(-0.1, None, 1), "One seed has no spread"),
         (None, None, "has no result yet"),
     ],
 )
 def test_what_is_inconclusive_says_how_many_seeds_would_decide_or_why_nobody_knows(
-    tell_study: TellStudy, needed: int | None, interval: Interval | None, words: str
+    tell_study: TellStudy, needed: int | None, estimate: Estimate | None, words: str
 ) -> None:
-    table = tell_study(verdict="inconclusive", seeds_needed=needed, findings=(finding(interval),))
+    table = tell_study(verdict="inconclusive", seeds_needed=needed, findings=(finding(estimate),))
     assert words in verdict_reason(table)
 
 
 def test_a_finding_says_what_it_says_of_the_claim() -> None:
-    some = Interval(-0.1, 0.3, 5)
+    some = Estimate(-0.1, 0.3, 5)
     assert finding_words(finding(some, seeds_needed=12)) == "inconclusive; 12 seeds would decide"
     assert finding_words(finding(some)) == "inconclusive"
     assert finding_words(finding(some, verdict="supports", seeds_needed=12)) == "supports"
@@ -72,34 +72,34 @@ def test_a_finding_says_what_it_says_of_the_claim() -> None:
 
 
 def test_figures_have_their_interval_where_there_is_one() -> None:
-    assert figure_words(Interval(23.456, 0.321, 5)) == "23.46 \u00b1 0.32"
-    assert figure_words(Interval(23.456, None, 1)) == "23.46"
+    assert figure_words(Estimate(23.456, 0.321, 5)) == "23.46 \u00b1 0.32"
+    assert figure_words(Estimate(23.456, None, 1)) == "23.46"
     assert figure_words(None) == change_words(None) == "no result yet"
-    assert change_words(Interval(-1.1, 0.3, 5)) == "\u22121.10 \u00b1 0.30"
-    assert change_words(Interval(0.5, None, 1)) == "+0.50"
+    assert change_words(Estimate(-1.1, 0.3, 5)) == "\u22121.10 \u00b1 0.30"
+    assert change_words(Estimate(0.5, None, 1)) == "+0.50"
 
 
 @pytest.mark.parametrize(
-    ("interval", "asked", "num_failed", "words"),
+    ("estimate", "asked", "num_failed", "words"),
     [
-        (Interval(1, 0.1, 5), 5, 0, "5"),
-        (Interval(1, 0.1, 3), 5, 2, "3 of 5, 2 failed"),
-        (Interval(1, None, 1), 1, 0, "1, no interval"),
-        (Interval(1, None, 3), None, 0, "3, all alike, no interval"),
+        (Estimate(1, 0.1, 5), 5, 0, "5"),
+        (Estimate(1, 0.1, 3), 5, 2, "3 of 5, 2 failed"),
+        (Estimate(1, None, 1), 1, 0, "1, no interval"),
+        (Estimate(1, None, 3), None, 0, "3, all alike, no interval"),
         (None, 5, 1, "0 of 5, 1 failed"),
     ],
 )
 def test_seeds_are_counted_and_what_is_missing_is_said(
-    interval: Interval | None, asked: int | None, num_failed: int, words: str
+    estimate: Estimate | None, asked: int | None, num_failed: int, words: str
 ) -> None:
-    assert seeds_words(interval, asked, num_failed) == words
+    assert seeds_words(estimate, asked, num_failed) == words
 
 
 def test_the_key_finding_is_the_first_that_decides(tell_study: TellStudy) -> None:
     row = overview(tell_study())
     assert row.key == "slope for each doubling of C, 11 layers: \u22120.22 \u00b1 0.06 points"
     assert (row.scale, row.seeds, row.verdict) == ("digits (proxy)", "5", "supports the paper's trend")
-    waiting = replace(tell_study().findings[1], interval=None)
+    waiting = replace(tell_study().findings[1], estimate=None)
     assert "against" in overview(tell_study(findings=(tell_study().findings[0], waiting))).key
     undecided = overview(tell_study(verdict="inconclusive", seeds_needed=12))
     assert undecided.verdict == "inconclusive; 12 seeds would decide"

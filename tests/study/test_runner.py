@@ -61,6 +61,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_and_ends_the_same(runner, l
     assert [line["after_step"] for line in read_log(folder / "attempts.jsonl")] == [0, 3]
     undisturbed = run_trial(trial, data, tmp_path / "alone", Machine())
     [again] = [outcome for outcome in ledger.read().outcomes.values() if outcome.recipe == trial.recipe]
+    assert undisturbed is not None
     assert (again.curve, again.last_top1_error_percent) == (undisturbed.curve, undisturbed.last_top1_error_percent)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from resnext.evaluation.estimate import Estimate
 from resnext.study.design import Contrast
 from resnext.study.verdict import judge
 
@@ -43,8 +44,9 @@ def test_seeds_that_disagree_are_inconclusive_and_more_would_be_needed():
 def test_the_interval_is_students_of_differences_within_a_seed():
     [finding] = judge([DIFFERENCE], (), below(1.0, 2.0, 1.6)).findings
     low, high = stats.t.interval(0.95, 2, loc=-fmean([1, 2, 1.6]), scale=stdev([1, 2, 1.6]) / math.sqrt(3))
-    assert finding.interval.mean == pytest.approx((low + high) / 2)
-    assert finding.interval.half_width == pytest.approx((high - low) / 2)
+    assert finding.estimate is not None
+    assert finding.estimate.mean == pytest.approx((low + high) / 2)
+    assert finding.estimate.half_width == pytest.approx((high - low) / 2)
 
 
 @pytest.mark.parametrize("figures", [{}, {"a": A}, {"a": {0: 1.0}, "b": {1: 1.0}}, below(1.0)])
@@ -57,12 +59,14 @@ def test_one_seed_or_none_decides_nothing(figures):
 def test_seeds_that_agree_to_the_last_digit_have_no_spread_to_judge_by():
     judged = judge([DIFFERENCE], (), {"a": {0: 20.0, 1: 20.0}, "b": {0: 19.0, 1: 19.0}})
     assert judged.verdict == "inconclusive"
-    assert judged.findings[0].interval.half_width is None
+    assert judged.findings[0].estimate == Estimate(-1.0, None, 2)
 
 
 def test_only_seeds_that_every_setting_has_are_paired():
     figures = {"a": {0: 20.0, 1: 21.0, 2: 90.0}, "b": {0: 19.0, 1: 19.8}}
-    assert judge([DIFFERENCE], (), figures).findings[0].interval.num_values == 2
+    [finding] = judge([DIFFERENCE], (), figures).findings
+    assert finding.estimate is not None
+    assert finding.estimate.num_values == 2
 
 
 def test_all_that_decide_must_support_and_one_that_contradicts_is_enough():
@@ -93,8 +97,11 @@ def test_pages_test_sees_a_monotone_fall():
     order = ("a", "b", "c", "d")
     falls = {name: {seed: 20.0 - place + seed for seed in range(3)} for place, name in enumerate(order)}
     rises = dict(zip(reversed(order), falls.values(), strict=True))
-    assert judge([], order, falls).page_p < 0.01
-    assert judge([], order, rises).page_p > 0.9
+    low, high = (judge([], order, figures).page_p for figures in (falls, rises))
+    assert low is not None
+    assert high is not None
+    assert low < 0.01
+    assert high > 0.9
     assert judge([], order, {"a": {0: 1.0}}).page_p is None
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.spec.departures import Departure
 
 Verdict = Literal["supports", "contradicts", "inconclusive"]
@@ -42,8 +42,8 @@ class Line:
     base_width: int
     params: int
     macs: int
-    last: Interval | None
-    best: Interval | None
+    last: Estimate | None
+    best: Estimate | None
     num_failed: int
     paper: Published | None
     others: tuple[Published, ...]
@@ -58,7 +58,7 @@ class Finding:
     """What runs say of one contrast, in percentage points; the verdict is None where nobody has claimed anything."""
 
     name: str
-    interval: Interval | None
+    estimate: Estimate | None
     verdict: Verdict | None
     decides: bool
     seeds_needed: int | None

@@ -97,8 +97,8 @@ def _findings(table: StudyTable) -> Iterator[str]:
     rows = [
         [
             _text(finding.name),
-            words.change_words(finding.interval),
-            words.seeds_words(finding.interval, table.num_seeds),
+            words.change_words(finding.estimate),
+            words.seeds_words(finding.estimate, table.num_seeds),
             words.finding_words(finding),
             "yes" if finding.decides else "no",
         ]

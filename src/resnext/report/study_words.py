@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from resnext.evaluation.interval import Interval
+from resnext.evaluation.estimate import Estimate
 from resnext.report.study_story import Finding, Line, Published, StudyTable, Verdict
 
 BEGIN = "resnext study run table3 --scale digits"
@@ -41,15 +41,15 @@ class Overview:
 
 def overview(table: StudyTable) -> Overview:
     """Return a study in a row."""
-    told = [finding for finding in table.findings if finding.interval]
+    told = [finding for finding in table.findings if finding.estimate]
     key = next((finding for finding in told if finding.decides), told[0] if told else None)
     return Overview(
         title=table.title,
         question=table.question,
         scale=f"{table.scale} (proxy)" if table.is_proxy else table.scale,
-        seeds=_out_of(key.interval.num_values if key and key.interval else 0, table.num_seeds),
+        seeds=_out_of(key.estimate.num_values if key and key.estimate else 0, table.num_seeds),
         verdict=verdict_words(table) + _seeds_needed(table.verdict, table.seeds_needed),
-        key=f"{key.name}: {change_words(key.interval)} points" if key else "-",
+        key=f"{key.name}: {change_words(key.estimate)} points" if key else "-",
     )
 
 
@@ -68,10 +68,10 @@ def verdict_reason(table: StudyTable) -> str:
         return _CHOSEN[table.verdict]
     if table.seeds_needed:
         return f"With mean and spread as they are, {table.seeds_needed:,} seeds would decide."
-    intervals = [finding.interval for finding in table.findings if finding.decides]
-    if any(interval is None for interval in intervals):
+    estimates = [finding.estimate for finding in table.findings if finding.decides]
+    if any(estimate is None for estimate in estimates):
         return "A contrast that decides has no result yet, so that nobody can tell how many seeds would decide."
-    if any(interval.num_values < 2 for interval in intervals if interval):
+    if any(estimate.num_values < 2 for estimate in estimates if estimate):
         return "One seed has no spread: two tell how many would decide."
     return "How many seeds would decide cannot be told from this spread, or is more than a thousand."
 
@@ -83,23 +83,23 @@ def finding_words(finding: Finding) -> str:
     return finding.verdict + _seeds_needed(finding.verdict, finding.seeds_needed)
 
 
-def figure_words(interval: Interval | None) -> str:
+def figure_words(estimate: Estimate | None) -> str:
     """Write a figure with its interval, where it has one."""
-    return "no result yet" if interval is None else f"{interval.mean:.2f}{_half_width(interval)}"
+    return "no result yet" if estimate is None else f"{estimate.mean:.2f}{_half_width(estimate)}"
 
 
-def change_words(interval: Interval | None) -> str:
+def change_words(estimate: Estimate | None) -> str:
     """Write a difference with its sign and its interval, where it has one."""
-    if interval is None:
+    if estimate is None:
         return "no result yet"
-    return f"{interval.mean:+.2f}".replace("-", "\u2212") + _half_width(interval)
+    return f"{estimate.mean:+.2f}".replace("-", "\u2212") + _half_width(estimate)
 
 
-def seeds_words(interval: Interval | None, asked: int | None = None, num_failed: int = 0) -> str:
+def seeds_words(estimate: Estimate | None, asked: int | None = None, num_failed: int = 0) -> str:
     """Say how many seeds a figure is of, how many failed, and why it has no interval."""
-    done = interval.num_values if interval else 0
+    done = estimate.num_values if estimate else 0
     words = [_out_of(done, asked)]
-    if interval and interval.half_width is None:
+    if estimate and estimate.half_width is None:
         words.append("no interval" if done == 1 else "all alike, no interval")
     if num_failed:
         words.append(f"{num_failed} failed")
@@ -164,8 +164,8 @@ def _seeds_needed(verdict: Verdict | None, number: int | None) -> str:
     return f"; {number:,} seeds would decide" if number and verdict == "inconclusive" else ""
 
 
-def _half_width(interval: Interval) -> str:
-    return "" if interval.half_width is None else f" \u00b1 {interval.half_width:.2f}"
+def _half_width(estimate: Estimate) -> str:
+    return "" if estimate.half_width is None else f" \u00b1 {estimate.half_width:.2f}"
 
 
 def _out_of(done: int, asked: int | None) -> str:

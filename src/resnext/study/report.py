@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
-from resnext.evaluation.interval import interval
+from resnext.evaluation.estimate import estimate
 from resnext.report.study_story import EpochMean, Finding, Line, Published, StudyStory, StudyTable
 from resnext.spec.complexity import complexity
 from resnext.spec.departures import departures
@@ -56,7 +56,7 @@ def _table(asked: Asked, pages: Pages) -> StudyTable:
         data=asked.data,
         quantity=_QUANTITIES[first.quantity],
         protocol=protocol_of(first.view, first.recipe).words(),
-        num_seeds=max((len(seeds) for seeds in figures.values()), default=0),
+        num_seeds=asked.num_seeds,
         lines=tuple(_line(setting, asked, ended[setting.name]) for setting in study.settings),
         findings=_findings(judged),
         verdict=judged.verdict if study.claim else None,
@@ -91,8 +91,8 @@ def _line(setting: Setting, asked: Asked, ended: Sequence[Outcome]) -> Line:
         base_width=network.base_width,
         params=cost.params,
         macs=cost.macs,
-        last=interval(figures) if figures else None,
-        best=interval(best) if best and is_plain else None,
+        last=estimate(figures) if figures else None,
+        best=estimate(best) if best and is_plain else None,
         num_failed=len(ended) - len(whole),
         paper=_published(claim) if claim else None,
         others=tuple(_published(other) for other in _others(claim)),
@@ -135,7 +135,7 @@ def _findings(judged: Judgement) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             name=finding.contrast.name,
-            interval=finding.interval,
+            estimate=finding.estimate,
             verdict=finding.verdict,
             decides=finding.contrast.decides,
             seeds_needed=finding.seeds_needed,

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from scipy import stats
 
-from resnext.evaluation.interval import Interval, half_width_of, interval
+from resnext.evaluation.estimate import Estimate, estimate, half_width_of
 from resnext.report.study_story import Verdict
 from resnext.study.design import Contrast
 
@@ -30,7 +30,7 @@ class Finding:
     """
 
     contrast: Contrast
-    interval: Interval | None
+    estimate: Estimate | None
     verdict: Verdict | None
     seeds_needed: int | None = None
 
@@ -72,14 +72,14 @@ def _finding(contrast: Contrast, figures: Figures) -> Finding:
         for seed in _complete_seeds(list(contrast.weights), figures)
     ]
     if not values:
-        return Finding(contrast=contrast, interval=None, verdict="inconclusive" if contrast.expects else None)
-    found = interval(values)
+        return Finding(contrast=contrast, estimate=None, verdict="inconclusive" if contrast.expects else None)
+    found = estimate(values)
     verdict = _verdict(contrast, found)
     needed = _seeds_needed(contrast, values) if verdict == "inconclusive" else None
-    return Finding(contrast=contrast, interval=found, verdict=verdict, seeds_needed=needed)
+    return Finding(contrast=contrast, estimate=found, verdict=verdict, seeds_needed=needed)
 
 
-def _verdict(contrast: Contrast, found: Interval) -> Verdict | None:
+def _verdict(contrast: Contrast, found: Estimate) -> Verdict | None:
     if contrast.expects is None:
         return None
     if found.half_width is None:

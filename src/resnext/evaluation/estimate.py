@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """A mean, and half the width of its 95 % interval; None where repetitions are fewer than two, or all agree."""
 
     mean: float
@@ -19,11 +19,11 @@ class Interval:
     num_values: int
 
 
-def interval(values: Sequence[float]) -> Interval:
+def estimate(values: Sequence[float]) -> Estimate:
     """Return the mean of one value or more, with its interval."""
     spread = stdev(values) if len(values) > 1 else 0.0
     half_width = half_width_of(spread, len(values)) if spread > 0 else None
-    return Interval(fmean(values), half_width, len(values))
+    return Estimate(fmean(values), half_width, len(values))
 
 
 def half_width_of(spread: float, num_values: int) -> float:
