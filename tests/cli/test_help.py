@@ -18,7 +18,7 @@ def test_the_help_of_every_command_is_pinned(
 ) -> None:
     shown = process(*(command or "").split(), "--help")
     assert (shown.status, shown.err) == (0, "")
-    golden(f"help_{(command or "resnext").replace(" ", "_")}.txt", stripped(shown.out))
+    golden(f"help_{(command or 'resnext').replace(' ', '_')}.txt", stripped(shown.out))
 
 
 def test_version_prints_the_installed_one(cli: Callable[..., Any]) -> None:
