@@ -59,7 +59,7 @@ def report(artefact: Path, data: Data) -> dict[str, Any]:
         "model": classifier.manifest.architecture.name,
         "num_test_images": scores.num_images,
         "top1_error_percent": scores.top1_error_percent,
-        "temperature": classifier.temperature if classifier.manifest.calibration else None,
+        "temperature": classifier.temperature,
         "raw_ece_percent": test.raw_ece_percent,
         "ece_percent": test.ece_percent,
         "thresholds": thresholds,
@@ -83,9 +83,10 @@ def markdown(source: str, rows: list[dict[str, Any]]) -> str:
     lines = [f"{source}, test split of {rows[0]['num_test_images']:,} images. ECE: expected calibration error.", ""]
     lines += ["| seed | top-1 error % | temperature | ECE % before | ECE % after |", "|---:|---:|---:|---:|---:|"]
     for row in rows:
-        temperature = "none" if row["temperature"] is None else f"{row['temperature']:.3f}"
         cells = (f"{row[key]:.2f}" for key in ("raw_ece_percent", "ece_percent"))
-        lines.append(f"| {row['seed']} | {row['top1_error_percent']:.2f} | {temperature} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {row['seed']} | {row['top1_error_percent']:.2f} | {row['temperature']:.3f} | {' | '.join(cells)} |"
+        )
     means = (f"{mean(row[key] for row in rows):.2f}" for key in ("raw_ece_percent", "ece_percent"))
     lines += [f"| mean | {mean(row['top1_error_percent'] for row in rows):.2f} | | {' | '.join(means)} |", ""]
     lines.append("| precision asked % | seed | threshold | val % | val answered % | test % | test answered % | kept |")

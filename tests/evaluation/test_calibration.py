@@ -39,7 +39,10 @@ def certain(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loss(temperature: float, found: Outputs) -> float:
-    return float(F.cross_entropy(found.logits.double() / temperature, found.labels))
+    """Return the cross-entropy to Platt's targets, written as label smoothing, which a label has its share in too."""
+    num_images, num_classes = found.logits.shape
+    smoothing = num_classes / (num_classes - 1) / (num_images + 2)
+    return float(F.cross_entropy(found.logits.double() / temperature, found.labels, label_smoothing=smoothing))
 
 
 @given(seed=seeds)
@@ -72,23 +75,51 @@ def test_a_constant_added_to_all_logits_changes_nothing(seed: int, shift: float)
     assert fit_temperature(shifted) == pytest.approx(fit_temperature(found), rel=1e-6)
 
 
-def test_many_images_are_taken_in_parts_with_the_same_result() -> None:
+def test_many_images_are_taken_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     found = calibrated(0, 3000)
-    thrice = outputs(found.logits.repeat(3, 1), found.labels.repeat(3))
-    assert fit_temperature(thrice) == pytest.approx(fit_temperature(found), rel=1e-9)
+    whole = fit_temperature(found)
+    monkeypatch.setattr("resnext.evaluation.calibration._ROWS_AT_ONCE", 700)
+    assert fit_temperature(found) == pytest.approx(whole, rel=1e-9)
 
 
-def test_images_that_are_all_right_or_worse_than_chance_have_no_best_temperature() -> None:
+def two_levels(num_images: int, num_right: int, num_classes: int, margin: float = 3.0) -> Outputs:
+    """Make answers that are all as sure, with the other classes alike."""
+    labels = torch.arange(num_images) % num_classes
+    said = torch.where(torch.arange(num_images) < num_right, labels, (labels + 1) % num_classes)
+    return outputs(margin * F.one_hot(said, num_classes).float(), labels)
+
+
+@given(num_images=st.integers(1, 300), num_classes=st.integers(2, 30))
+def test_answers_that_are_all_right_get_the_probability_that_the_next_is_right(
+    num_images: int, num_classes: int
+) -> None:
+    found = two_levels(num_images, num_images, num_classes)
+    temperature = fit_temperature(found)
+    confidence = (found.logits.double() / temperature).softmax(dim=1).amax(dim=1)
+    assert COLDEST < temperature < HOTTEST
+    assert confidence.tolist() == pytest.approx([(num_images + 1) / (num_images + 2)] * num_images, rel=1e-6)
+
+
+def test_what_is_imagined_fades_as_images_become_more() -> None:
+    """The accuracy is 0.9, and of n images with two classes the probability is 0.9 less 0.8 / (n + 2)."""
+    for num_images in (10, 100, 10_000):
+        found = two_levels(num_images, num_images * 9 // 10, num_classes=2)
+        confidence = (found.logits.double() / fit_temperature(found)).softmax(dim=1).amax()
+        assert 0.9 - float(confidence) == pytest.approx(0.8 / (num_images + 2), rel=1e-4)
+
+
+def test_answers_worse_than_chance_are_made_as_unsure_as_may_be() -> None:
     logits = calibrated(1, 30).logits
-    right, wrong = (
-        fit_temperature(outputs(logits, logits.argmax(1))),
-        fit_temperature(outputs(logits, logits.argmin(1))),
-    )
-    assert (right, wrong) == (COLDEST, HOTTEST)
+    assert fit_temperature(outputs(logits, logits.argmin(1))) == HOTTEST
+
+
+def test_answers_so_timid_that_no_allowed_temperature_is_cold_enough_get_the_coldest() -> None:
+    assert fit_temperature(two_levels(30, 30, num_classes=3, margin=0.01)) == COLDEST
 
 
 def test_logits_that_say_nothing_are_left_as_they_are() -> None:
     assert fit_temperature(outputs(torch.full((4, 3), 2.0), torch.tensor([0, 1, 2, 2]))) == 1
+    assert fit_temperature(outputs(torch.randn(4, 1), torch.zeros(4, dtype=torch.int64))) == 1
 
 
 def test_no_images_have_no_temperature_and_no_error() -> None:

@@ -18,12 +18,15 @@ _ROWS_AT_ONCE = 4096
 
 
 def fit_temperature(outputs: Outputs) -> float:
-    """Return the temperature T, from 0.05 to 20, for which softmax(logits / T) has the least cross-entropy.
+    """Return the temperature T, from 0.05 to 20, for which softmax(logits / T) has the least cross-entropy to targets.
 
-    That is convex in 1/T (section 4.2 of the paper), so that the zero of its slope is the minimum. Where there is none
-    between the limits, the nearer limit is returned: 0.05 where every image is right, because then no probability
-    short of one is high enough, and 20 where answers are worse than chance. Logits that are the same for all classes
-    have no temperature; they are left at 1.
+    The target of a label, among n images, is (n + 1) / (n + 2), and the other classes share the rest, as in Platt,
+    "Probabilistic Outputs for Support Vector Machines" (1999): about one mistake is imagined beside what was seen. So
+    answers that are all right get the probability that the next one is, by Laplace's rule of succession; without it
+    none short of one would be high enough.
+    The cross-entropy is convex in 1/T (section 4.2 of Guo et al.), so that the zero of its slope is the minimum. Where
+    it has none between the limits, as where answers are worse than chance, the nearer limit is returned; logits that
+    are the same for all classes are left at 1.
     Raises `ValueError` where there is no image.
     """
     if not outputs.names:
@@ -39,12 +42,14 @@ def fit_temperature(outputs: Outputs) -> float:
 
 
 def _slope(inverse: float, outputs: Outputs) -> float:
-    """Return the derivative, by 1/T, of the summed cross-entropy: expected logits less those of the labels."""
+    """Return the derivative, by 1/T, of the summed cross-entropy: expected logits less those of the targets."""
+    num_images, num_classes = outputs.logits.shape
+    of_another = 1 / (num_images + 2) / max(1, num_classes - 1)
     total = 0.0
     pieces = (torch.split(tensor, _ROWS_AT_ONCE) for tensor in (outputs.logits, outputs.labels))
     for part, labels in zip(*pieces, strict=True):
         logits = part.double() - part.double().gather(1, labels[:, None])
-        total += float(((inverse * logits).softmax(dim=1) * logits).sum())
+        total += float((((inverse * logits).softmax(dim=1) - of_another) * logits).sum())
     return total
 
 

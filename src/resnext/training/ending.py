@@ -55,14 +55,13 @@ class Ending:
             self._keep_calibration("last", network, manifest, own)
         return calibration
 
-    def _fitted(self, outputs: Outputs) -> Calibration | str:
+    def _fitted(self, outputs: Outputs) -> Calibration:
         """Fit a temperature in one process for all, so that all go on with the same figures to the last bit."""
         return self.scorer.world.first(lambda: calibrate(outputs, self.scorer.task.data.selection))
 
-    def _keep_calibration(self, name: str, network: Network, manifest: Manifest, found: Calibration | str) -> None:
-        kept = None if isinstance(found, str) else found
-        if kept != manifest.calibration:
-            self.journal.rewrite(name, network, manifest.replace(calibration=kept))
+    def _keep_calibration(self, name: str, network: Network, manifest: Manifest, found: Calibration) -> None:
+        if found != manifest.calibration:
+            self.journal.rewrite(name, network, manifest.replace(calibration=found))
 
     def _score_test(self) -> Measurement:
         """Score the best artefact, as shipped, on the test split, and write the score into it."""

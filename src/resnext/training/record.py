@@ -7,7 +7,7 @@ from typing import Any
 
 from resnext.artefact.manifest import Calibration, Manifest, Measurement, Provenance
 from resnext.evaluation.answers import answers_of
-from resnext.evaluation.calibration import COLDEST, HOTTEST, fit_temperature
+from resnext.evaluation.calibration import fit_temperature
 from resnext.evaluation.metrics import Scores
 from resnext.evaluation.outputs import Outputs
 from resnext.spec.departures import departures, rate_departure
@@ -105,13 +105,9 @@ def measure(scores: Scores, split: str, task: Task) -> Measurement:
     )
 
 
-def calibrate(outputs: Outputs, split: str) -> Calibration | str:
-    """Fit a temperature to what a network says of a split that it was not trained on, or say why there is none."""
-    temperature, images = fit_temperature(outputs), f"the {len(outputs.names)} {split} images"
-    if temperature == COLDEST:
-        return f"no temperature is best for {images}: the surer the answers, the better"
-    if temperature == HOTTEST:
-        return f"no temperature is best for {images}: the less sure the answers, the better"
+def calibrate(outputs: Outputs, split: str) -> Calibration:
+    """Fit a temperature to what a network says of a split that it was not trained on."""
+    temperature = fit_temperature(outputs)
     answers = answers_of(outputs, temperature)
     return Calibration(
         temperature=temperature,
