@@ -262,13 +262,32 @@ def test_a_header_that_claims_more_than_a_name_needs_is_refused_unread(tmp_path:
 
 
 def test_headers_without_an_end_are_refused(tmp_path: Path) -> None:
-    header = tarfile.TarInfo("sparse")
-    header.type = tarfile.GNUTYPE_SPARSE
-    with pytest.raises(DataError, match="a damaged shard, a sparse file, whose header has no bounds"):
-        open_data(tar_of(tmp_path / "a.tar", header, b""))
+    header = tarfile.TarInfo("long")
     header.type = tarfile.XHDTYPE
     with pytest.raises(DataError, match="a damaged shard, maximum recursion depth"):
         open_data(tar_of(tmp_path / "b.tar", header, header.tobuf() * 2000))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"GNU.sparse.size": "9", "GNU.sparse.numblocks": "0"},
+        {"GNU.sparse.map": "0,1" * 1000},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    ],
+)
+@pytest.mark.parametrize("is_global", [False, True])
+def test_a_sparse_file_is_refused_before_its_map_is_read(tmp_path: Path, told: dict[str, str], is_global: bool) -> None:
+    header = tarfile.TarInfo("0.png")
+    header.size = 2**30
+    if not told:
+        header.type = tarfile.GNUTYPE_SPARSE
+    before = tarfile.TarInfo.create_pax_global_header(told) if is_global else b""
+    header.pax_headers = {} if is_global else told
+    (tmp_path / "a.tar").write_bytes(before + header.tobuf(tarfile.PAX_FORMAT) + b"1000000000\n" + b"0\n" * 2**16)
+    with pytest.raises(DataError, match="a damaged shard, a sparse file, as tar --sparse writes them, which no"):
+        open_data(f"wds:{tmp_path}/a.tar")
 
 
 @pytest.mark.parametrize(

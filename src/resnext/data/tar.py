@@ -37,17 +37,24 @@ class ShardError(OSError):
 
 
 class _Header(tarfile.TarInfo):
-    """The header of a file, refused where Python would read more for it than a name can be: it reads all at once."""
+    """The header of a file, refused where Python would read more for it than a name can be: it reads all at once.
+
+    A sparse file is refused too: no image needs to be one, and the map of its holes has no bounds.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Take a header apart. Raises `tarfile.TarError` where it has too long an extension, or is of a sparse file."""
+        """Take a header apart. Raises `tarfile.TarError` where it has too long an extension."""
         header = super().frombuf(buf, encoding, errors)
         if header.type in _EXTENDED_HEADERS and header.size > _MAX_HEADER_BYTES:
             raise tarfile.TarError(f"a header of {header.size:,} bytes, more than the {_MAX_HEADER_BYTES:,} allowed")
-        if header.type == tarfile.GNUTYPE_SPARSE:
-            raise tarfile.TarError("a sparse file, whose header has no bounds")
         return header
+
+    def _refuse_sparse(self, *_: object) -> None:
+        raise tarfile.TarError("a sparse file, as tar --sparse writes them, which no image needs to be")
+
+    # What Python calls to read a map of holes: GNU's own, and the three that PAX headers may hold.
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 @dataclass(frozen=True, slots=True)
