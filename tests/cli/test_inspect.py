@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
 
 
@@ -79,6 +81,30 @@ def test_the_page_holds_the_pictures(cli: Callable[..., Any], faulty: Path, tmp_
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 2
     assert "<script" not in page and "http" not in page
+
+
+def test_that_a_crowd_of_one_layout_was_compared_in_part_is_said_in_a_sentence(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    layout = np.kron(rng.integers(60, 190, (8, 8)), np.ones((8, 8)))
+    for number in range(24):
+        marks = np.kron(16 * rng.normal(size=(32, 32)), np.ones((2, 2)))
+        (tmp_path / "forms" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray((layout + marks).clip(0, 255).astype(np.uint8))
+        picture.save(tmp_path / "forms" / "ab"[number % 2] / f"{number:02}.png")
+    assert "compared" not in cli("inspect", tmp_path / "forms").out
+    monkeypatch.setattr("resnext.data.copies._MOST_COMPARED", 4)
+    sentence = (
+        "24 images, too many that look much alike at first sight to compare each with each;"
+        " near copies among them may be missed"
+    )
+    shown = cli("inspect", tmp_path / "forms", "--html", tmp_path / "page.html")
+    assert f".png, and 19 more: {sentence}\n" in shown.out
+    assert sentence in (tmp_path / "page.html").read_text(encoding="utf-8")
+    [finding] = json.loads(cli("inspect", tmp_path / "forms", "--json").out)["findings"]
+    assert (finding["kind"], finding["severity"], finding["sentence"]) == ("compared_in_part", "note", sentence)
+    assert len(finding["images"]) == 24
 
 
 def test_training_and_scoring_leave_out_what_is_in_quarantine(

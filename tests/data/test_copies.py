@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from resnext.data.compared import MAX_BITS, Collection, Compared, _differences
-from resnext.data.copies import copies, kept_and_copies, links
+from resnext.data.copies import compared_in_part, copies, kept_and_copies, links
 from resnext.imaging.fingerprint import Fingerprint, fingerprint
 
 Photograph = Callable[..., Image.Image]
@@ -187,6 +187,24 @@ def test_a_crowd_of_copies_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("resnext.data.copies._MOST_COMPARED", 16)
     images = crowd(1, 99)
     assert [group.indices for group in copies(images)] == [tuple(range(100))]
+    assert compared_in_part(images, copies(images)).tolist() == []
+
+
+@pytest.mark.parametrize(("num_images", "num_compared_in_part"), [(2, 0), (65, 0), (66, 66)])
+def test_what_is_too_many_to_compare_each_with_each_is_known(
+    monkeypatch: pytest.MonkeyPatch, num_images: int, num_compared_in_part: int
+) -> None:
+    monkeypatch.setattr("resnext.data.copies._MOST_COMPARED", 64)
+    images = crowd(num_images, 0)
+    assert compared_in_part(images, copies(images)).tolist() == list(range(num_compared_in_part))
+
+
+def test_equal_pixels_and_images_of_another_layout_are_compared_in_full(
+    photograph: Photograph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnext.data.copies._MOST_COMPARED", 64)
+    same = compared(*[photograph(1)] * 70, *(photograph(seed) for seed in range(2, 72)))
+    assert compared_in_part(same, copies(same)).tolist() == []
 
 
 def test_what_is_compared_takes_about_a_kilobyte_an_image() -> None:

@@ -2,7 +2,8 @@
 
 Two images whose difference hashes differ in at most five of 64 bits agree wholly in one of six bands of these bits, so
 that only images with a band in common are compared. Where thousands have one in common, as forms of one layout have,
-the same is done among them with finer hashes, of what parts them from each other; there a copy may be missed.
+the same is done among them with finer hashes, of what parts them from each other; there a near copy may be missed, and
+`compared_in_part` says among which.
 """
 
 from collections import defaultdict
@@ -38,9 +39,7 @@ class Group:
 def copies(images: Compared) -> list[Group]:
     """Return the groups of copies among images, in order of their first image."""
     same = list(_same(images.pixels))
-    is_first = np.ones(len(images), np.bool_)
-    for members in same:
-        is_first[members[1:]] = False
+    is_first = _are_first(same, len(images))
     known = np.flatnonzero(is_first & images.is_known)
     near = links(
         images.hashes[known],
@@ -50,6 +49,21 @@ def copies(images: Compared) -> list[Group]:
     exact = ((int(members[0]), int(other)) for members in same for other in members[1:])
     joined = _joined(chain(exact, ((int(known[one]), int(known[other])) for one, other in near)))
     return [Group(tuple(indices), int(is_first[indices].sum()) == 1) for indices in joined]
+
+
+def compared_in_part(images: Compared, groups: Iterable[Group]) -> Indices:
+    """Return which images, in order, were compared with some only of those that they may be near copies of.
+
+    `groups` are the copies among all; a crowd that is one group hides no other copies.
+    """
+    known = np.flatnonzero(_are_first(_same(images.pixels), len(images)) & images.is_known)
+    group_of = np.arange(len(images))
+    for group in groups:
+        group_of[list(group.indices)] = group.indices[0]
+    hashes, is_hiding = images.hashes[known], np.zeros(len(images), np.bool_)
+    for crowd in (known[members] for band in _BANDS for members in _equal(hashes & band) if _is_crowd(members)):
+        is_hiding[crowd] |= (group_of[crowd] != group_of[crowd[0]]).any()
+    return np.flatnonzero(is_hiding)
 
 
 def kept_and_copies(images: Compared, ranked: Sequence[int]) -> list[list[int]]:
@@ -82,10 +96,15 @@ def links(hashes: Words, finer: Finer, among: Among) -> Iterator[tuple[int, int]
 def _parted(members: Indices, finer: Finer) -> Iterator[Indices]:
     """Part a crowd into neighbours, as a film has thousands that are all alike, and into those of equal finer bits."""
     yield from _cut(members)
-    if len(members) > _MOST_COMPARED:
+    if _is_crowd(members):
         words = finer(members)
         for places in chain.from_iterable(_equal(words & band) for band in _BANDS):
             yield from _cut(members[places])
+
+
+def _is_crowd(members: Indices) -> bool:
+    """Tell whether images are too many to be one part."""
+    return len(members) > _MOST_COMPARED + 1
 
 
 def _cut(members: Indices) -> Iterator[Indices]:
@@ -104,6 +123,14 @@ def _same(pixels: Words) -> Iterator[Indices]:
     """Yield the indices of equal digests (images, 2), in order, where there are several."""
     order = np.lexsort(pixels.T)
     return _several(order, (np.diff(pixels[order], axis=0) != 0).any(axis=1))
+
+
+def _are_first(same: Iterable[Indices], num_images: int) -> Flags:
+    """Tell which of so many images are the first of their pixels."""
+    result = np.ones(num_images, np.bool_)
+    for members in same:
+        result[members[1:]] = False
+    return result
 
 
 def _several(order: Indices, is_end: Flags) -> Iterator[Indices]:

@@ -30,6 +30,7 @@ Kind = Literal[
     "rotated",
     "suffix",
     "ignored",
+    "compared_in_part",
 ]
 
 # In the order in which they are shown.
@@ -58,6 +59,7 @@ SEVERITIES: dict[Kind, Severity] = {
     "rotated": "note",
     "suffix": "note",
     "ignored": "note",
+    "compared_in_part": "note",
 }
 
 MIN_SIDE = 32

@@ -7,12 +7,13 @@ from typing import Any, get_args
 
 from resnext.data import examine
 from resnext.data.compared import Collection, Compared
+from resnext.data.copies import compared_in_part, copies
 from resnext.data.dataset import Data, DataError
 from resnext.data.findings import SEVERITIES, Finding, Kind, Severity, of_single_images
 from resnext.data.look import Damage, Look, Looked, Seen, look_at
 from resnext.data.open import open_data
 from resnext.data.quarantine import Quarantined
-from resnext.data.relations import families, of_classes, of_copies, of_opening, to_quarantine
+from resnext.data.relations import families, of_classes, of_copies, of_crowds, of_opening, to_quarantine
 from resnext.data.stream import Stream
 
 _SPLITS = ("train", "val", "test")
@@ -127,12 +128,14 @@ def divided(source: str, data: Data, looks: Sequence[Look]) -> Sequence[Look]:
 
 def _inspection(data: Data, looks: Sequence[Look], images: Compared) -> Inspection:
     seen = [look for look in looks if isinstance(look.result, Seen)]
-    groups = families(seen, images)
+    groups = copies(images)
+    related = families(seen, images, groups)
     splits = sorted(data.splits, key=_SPLITS.index)
     usable = {split: Counter(look.class_name for look in seen if look.split == split) for split in splits}
     findings = [
         *of_single_images(looks),
-        *of_copies(groups),
+        *of_copies(related),
+        *of_crowds([seen[index] for index in compared_in_part(images, groups)]),
         *of_classes(data.class_names, usable),
         *of_opening(data.problems),
     ]
@@ -145,7 +148,7 @@ def _inspection(data: Data, looks: Sequence[Look], images: Compared) -> Inspecti
         formats=dict(Counter(look.header.format for look in looks if look.header).most_common()),
         sizes=tuple(SizeCount(width=w, height=h, num_images=number) for (w, h), number in sorted(sizes.items())),
         findings=tuple(sorted(findings, key=lambda finding: order[finding.kind])),
-        quarantine=tuple(to_quarantine(findings, groups)),
+        quarantine=tuple(to_quarantine(findings, related)),
     )
 
 

@@ -1,11 +1,11 @@
 """What may be wrong between images: copies, leaks from split to split, labels at odds, classes out of balance."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from resnext.data.compared import Compared
-from resnext.data.copies import copies, kept_and_copies
+from resnext.data.copies import Group, kept_and_copies
 from resnext.data.examine import NOT_TRAINED
 from resnext.data.findings import Finding, Kind, shown
 from resnext.data.listing import EMPTY_CLASS, IGNORED
@@ -39,8 +39,8 @@ class Family:
         return f"{len(self.looks)} copies of one image, {how}"
 
 
-def families(looks: Sequence[Look], images: Compared) -> list[Family]:
-    """Return the groups of copies among decoded images, of each a look and what is compared.
+def families(looks: Sequence[Look], images: Compared, groups: Iterable[Group]) -> list[Family]:
+    """Return groups of copies among decoded images, of each a look and what is compared, and divide them.
 
     What is kept stands in the split that must be cleanest, test before validation before training, and is the largest
     there.
@@ -56,7 +56,7 @@ def families(looks: Sequence[Look], images: Compared) -> list[Family]:
             stars=tuple(stars(group.indices)),
             is_exact=group.is_exact,
         )
-        for group in copies(images)
+        for group in groups
     ]
 
 
@@ -74,6 +74,14 @@ def of_copies(groups: Sequence[Family]) -> Iterator[Finding]:
         if len(classes) == len(splits) == 1:
             kind: Kind = "duplicate" if family.is_exact else "near_duplicate"
             yield Finding(kind=kind, sentence=family.words, images=images)
+
+
+def of_crowds(looks: Sequence[Look]) -> Iterator[Finding]:
+    """Yield that images were compared only in part, if there are any."""
+    if looks:
+        sentence = f"{len(looks):,} images, too many that look much alike at first sight to compare each with each"
+        sentence += "; near copies among them may be missed"
+        yield Finding(kind="compared_in_part", sentence=sentence, images=tuple(map(shown, looks)))
 
 
 def to_quarantine(findings: Sequence[Finding], groups: Sequence[Family]) -> list[Quarantined]:

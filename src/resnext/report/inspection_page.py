@@ -46,6 +46,7 @@ _WORDS = {
     "rotated": ("Turned by EXIF", "They are turned upright, here and in training."),
     "suffix": ("Named after another format", "They are read as what they are."),
     "ignored": ("Ignored files", "Not taken for images of a class."),
+    "compared_in_part": ("Compared only in part", "Each with some of the others only."),
 }
 
 
