@@ -78,8 +78,12 @@ class Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        name, _, file = self.path.removeprefix("/").partition("/resolve/main/")
-        self.hub.asked.append(name)
+        if self.path.startswith("/api/datasets/"):
+            self._describe("/".join(self.path.partition("?")[0].split("/")[2:5]))
+            return
+        name, _, place = self.path.removeprefix("/").partition("/resolve/")
+        file = place.partition("/")[2]
+        self.hub.asked.append(f"{name}/{file}" if name.startswith("datasets/") else name)
         time.sleep(self.hub.answers_after_seconds)
         held = self.hub.repositories.get(name)
         if held is None or file not in held:
@@ -96,7 +100,20 @@ class Handler(BaseHTTPRequestHandler):
             claimed = {"X-Linked-Size": str(self.hub.claimed_bytes)} if self.hub.claimed_bytes else {}
             self._answer(200, held[file], {"ETag": f'"{etag}"', "X-Repo-Commit": self.hub.commit(name), **claimed})
 
-    def _tell(self, answer: dict[str, Any]) -> None:
+    def _describe(self, name: str) -> None:
+        """Tell which commit of a data set is the newest, or which files are in it."""
+        held = self.hub.repositories.get(name)
+        if held is None or self.hub.refusal:
+            self._answer(self.hub.refusal or 404, b"", {} if self.hub.refusal else {"X-Error-Code": "RepoNotFound"})
+        elif "/tree/" in self.path:
+            files = ({"path": file, "size": len(content)} for file, content in held.items())
+            self._tell([{"type": "file", "oid": "0" * 40, **file} for file in files])
+        elif self.path.endswith("/revision/none"):
+            self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        else:
+            self._tell({"id": name.removeprefix("datasets/"), "sha": self.hub.commit(name), "private": False})
+
+    def _tell(self, answer: Any) -> None:
         self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
@@ -249,3 +266,62 @@ def test_the_first_of_two_processes_has_fetched_the_weights_before_the_other_ask
     asked = [name for name in hub.asked if name in names]
     assert set(asked) == set(names)
     assert asked == sorted(asked)
+
+
+@pytest.fixture
+def table(photos: Path, tmp_path: Path) -> bytes:
+    """Make a table of labelled photographs."""
+    datasets = pytest.importorskip("datasets")
+    datasets.load_dataset(str(photos), split="train").to_parquet(tmp_path / "train.parquet")
+    return (tmp_path / "train.parquet").read_bytes()
+
+
+def described(where: str) -> bytes:
+    return f"---\nconfigs:\n- config_name: mine\n  data_files: [{{split: train, path: '{where}'}}]\n---\n".encode()
+
+
+def test_a_data_set_of_the_hub_is_opened_and_again_without_the_hub(ask: Cli, hub: Hub, table: bytes) -> None:
+    hub.repositories["datasets/someone/photos"] = {"README.md": described("*.parquet"), "train.parquet": table}
+    for offline in ("0", "1"):
+        status, out, err = ask("inspect", "hf:someone/photos", "--json", HF_HUB_OFFLINE=offline)
+        assert (status, json.loads(out)["num_images"]) == (0, 60), err
+
+
+@pytest.mark.parametrize(
+    ("file", "where"),
+    [
+        ("README.md", "{host}/train.parquet"),
+        (".huggingface.yaml", "{host}/train.parquet"),
+        ("README.md", "hf://datasets/another/one/train.parquet"),
+    ],
+)
+def test_a_data_set_of_the_hub_brings_nothing_from_elsewhere(
+    ask: Cli, hub: Hub, table: bytes, file: str, where: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        where = where.format(host=f"http://127.0.0.1:{server.getsockname()[1]}")
+        text = described(where) if file == "README.md" else described(where).replace(b"---\n", b"")
+        hub.repositories["datasets/someone/photos"] = {file: text, "train.parquet": table}
+        hub.repositories["datasets/another/one"] = {"train.parquet": table}
+        status, out, err = ask("inspect", "hf:someone/photos")
+        assert (status, out, len(err.splitlines())) == (2, "", 1), err
+        assert f"hf:someone/photos: its {file} takes data from {where}, which is no path within it; fetch that" in err
+        asked = {name.removeprefix("datasets/someone/photos/") for name in hub.asked if name.startswith("datasets/")}
+        assert asked == {"README.md", ".huggingface.yaml"}
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_data_set_that_is_not_there_is_one_sentence(ask: Cli, hub: Hub, table: bytes) -> None:
+    hub.repositories["datasets/someone/photos"] = {"train.parquet": table}
+    for source, words in {
+        "hf:someone/nothing": "no folder, and no data set of the hub that you may see",
+        "hf:some/where/else": "no folder, and no name of a data set of the hub",
+        "hf:someone/photos?revision=none": "the hub has no revision 'none' of it",
+    }.items():
+        status, out, err = ask("inspect", source)
+        assert (status, out, words in err, len(err.splitlines())) == (2, "", True, 1), err
+    hub.refusal = 503
+    status, out, err = ask("inspect", "hf:someone/photos")
+    assert (status, out, "the hub gives no answer" in err, len(err.splitlines())) == (1, "", True, 1), err

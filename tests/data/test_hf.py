@@ -241,10 +241,41 @@ def test_nothing_is_fetched_that_a_folder_names_of_itself(
             text = (tmp_path / "table" / "README.md").read_text().replace("---\n", "")
             (tmp_path / "table" / "README.md").unlink()
             (tmp_path / "table" / where).write_text(text)
-        with pytest.raises(DataError, match=rf"takes data from {address}; fetch that yourself, and name it here"):
+        with pytest.raises(
+            DataError, match=rf"its {where} takes data from {address}, which is no path within it; fetch"
+        ):
             open_data(source + streaming)
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "data_files: 'hf://datasets/another/repository/train.parquet'",
+        "data_files: 'zip://train.parquet::train.zip'",
+        "data_files: '../other/train.parquet'",
+        "data_files: {root}/other/train.parquet",
+        "data_files: [{{split: train, path: [train.parquet, 'a/../../other/train.parquet']}}]",
+        "data_dir: ../other",
+        "data_dir: {root}/other",
+    ],
+)
+def test_nothing_is_taken_from_outside_the_folder(write: Write, tmp_path: Path, named: str) -> None:
+    source = write({"image": PICTURES, "label": CLASSES}, image=pictures(20), label=[0, 1] * 10)
+    (tmp_path / "table").rename(tmp_path / "other")
+    write({"image": PICTURES, "label": CLASSES}, image=pictures(20), label=[0, 1] * 10)
+    text = f"---\nconfigs:\n- config_name: mine\n  {named.format(root=tmp_path)}\n---\n"
+    (tmp_path / "table" / "README.md").write_text(text)
+    with pytest.raises(DataError, match=r"its README\.md takes data from .*, which is no path within it"):
+        open_data(source)
+
+
+def test_a_description_may_hold_addresses_that_are_no_data(write: Write, tmp_path: Path) -> None:
+    source = write({"image": PICTURES, "label": CLASSES}, image=pictures(20), label=[0, 1] * 10)
+    configs = "configs:\n- config_name: mine\n  data_dir: ./\n  description: 'see https://example.org'\n"
+    (tmp_path / "table" / "README.md").write_text(f"---\n{configs}license_link: https://example.org\n---\n../")
+    assert open_data(source).class_names == ("cat", "dog")
 
 
 def test_code_that_comes_with_data_is_not_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from resnext.data.dataset import Data, DataError
 from resnext.data.examine import data_of, examined, indexed
 from resnext.data.found import SPLIT_NAMES, USUAL, Admission, ClassImages, Found, home_and_place, numbered
 from resnext.data.hf_columns import Columns, find_columns
+from resnext.data.hf_described import check_folder, checked_commit
 from resnext.data.scan import Scanned, stream_data
 from resnext.imaging.decode import MAX_FILE_BYTES, ImageError, read
 
@@ -104,11 +105,12 @@ def _opened(name: str, options: Mapping[str, str], *, is_stream: bool) -> dict[s
     try:
         if any((path / mark).is_file() for mark in ("dataset_dict.json", "state.json")):
             held = _saved(datasets, path, options, is_stream=is_stream)
+        elif path.is_dir():
+            check_folder(name, path)
+            held = datasets.load_dataset(str(path), options.get("config"), streaming=is_stream)
         else:
-            _check_descriptions(name, path)
-            where = str(path) if path.is_dir() else name
-            revision, config = options.get("revision"), options.get("config")
-            held = datasets.load_dataset(where, config, revision=revision, streaming=is_stream)
+            commit = checked_commit(name, options.get("revision"))
+            held = datasets.load_dataset(name, options.get("config"), revision=commit, streaming=is_stream)
     except DataError:
         raise
     except ConnectionError as error:
@@ -116,30 +118,6 @@ def _opened(name: str, options: Mapping[str, str], *, is_stream: bool) -> dict[s
     except Exception as error:  # what the library raises is no family
         raise DataError(f"hf:{name} cannot be opened: {_first_line(error)}") from None
     return dict(held) if isinstance(held, dict) else {str(held.split or "train"): held}
-
-
-def _check_descriptions(name: str, folder: Path) -> None:
-    """Make sure that what a local folder says of itself names only files, which the library would go and look for."""
-    from datasets.config import REPOCARD_FILENAME, REPOYAML_FILENAME  # noqa: PLC0415 - an extra
-    from huggingface_hub import DatasetCard  # noqa: PLC0415 - an extra
-    from yaml import safe_load  # noqa: PLC0415 - comes with an extra
-
-    card, settings = folder / REPOCARD_FILENAME, folder / REPOYAML_FILENAME
-    said: list[Any] = []
-    if card.is_file():
-        said.append(DatasetCard.load(card).data.to_dict().get("configs"))
-    if settings.is_file():
-        said.append(safe_load(settings.read_text(encoding="utf-8")))
-    known = set[int]()
-    while said:
-        value = said.pop()
-        if isinstance(value, str) and ("://" in value or "::" in value):
-            raise DataError(
-                f"hf:{name}: its description takes data from {value}; fetch that yourself, and name it here"
-            )
-        if isinstance(value, list | dict) and id(value) not in known:  # a value may be named again within itself
-            known.add(id(value))
-            said.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _saved(datasets: Any, path: Path, options: Mapping[str, str], *, is_stream: bool) -> Any:
