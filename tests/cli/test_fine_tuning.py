@@ -61,7 +61,6 @@ def test_quick_fine_tunes_from_an_artefact_and_says_what_it_chose(
         f"model = resnext11_2x2d: that of {artefact}",
         "architecture.base_channels = 4: that of the weights",
         "fine_tuning.frozen_epochs = 1: the new head learns first",
-        "fine_tuning.layer_decay = ",
     ):
         assert words in done.err
     network, manifest = load_artefact(run / "best.safetensors")

@@ -177,6 +177,6 @@ def test_quick_takes_the_network_of_the_weights_and_names_them(data: Data, weigh
     assert resolved.fine_tuning.weights == weights.digest
     reasons = {choice.field: choice.why for choice in choices}
     assert reasons["model"] == "that of others.pt"
-    assert {"fine_tuning.frozen_epochs", "fine_tuning.layer_decay"} <= reasons.keys()
+    assert "fine_tuning.frozen_epochs" in reasons
     again, nothing = adapt(resolved, data, Machine(device="cpu"), weights)
     assert (again, nothing) == (resolved, ())

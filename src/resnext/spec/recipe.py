@@ -153,7 +153,7 @@ class FineTuning(Spec):
 
     weights: str | None = None
     frozen_epochs: Annotated[int, Field(strict=True, ge=0)] | Auto = 0
-    layer_decay: Annotated[float, Field(gt=0, le=1)] | Auto = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class Recipe(Spec):

@@ -7,7 +7,6 @@ from resnext.spec.facts import Choice, Start
 from resnext.spec.recipe import AUTO, Recipe, chosen
 from resnext.spec.value import SpecError
 
-LAYER_DECAY = 0.9
 _FROZEN_PART = 0.1
 
 
@@ -56,8 +55,6 @@ def tuned_for(start: Start, recipe: Recipe) -> Iterator[Choice]:
             if start.keeps_head
             else Choice("fine_tuning.frozen_epochs", frozen, "the new head learns first, the rest stays as it came")
         )
-    if recipe.fine_tuning.layer_decay == AUTO:
-        yield Choice("fine_tuning.layer_decay", LAYER_DECAY, "layers further from the head change less")
 
 
 def started_from(start: Start | None, recipe: Recipe) -> Recipe:
@@ -70,11 +67,10 @@ def started_from(start: Start | None, recipe: Recipe) -> Recipe:
     image, tuning = recipe.image, recipe.fine_tuning
     return recipe.replace(
         image=image.replace(interpolation="bicubic" if image.interpolation == AUTO else image.interpolation),
-        fine_tuning={
-            "weights": None if start is None else start.digest,
-            "frozen_epochs": 0 if tuning.frozen_epochs == AUTO else tuning.frozen_epochs,
-            "layer_decay": 1.0 if tuning.layer_decay == AUTO else tuning.layer_decay,
-        },
+        fine_tuning=tuning.replace(
+            weights=None if start is None else start.digest,
+            frozen_epochs=0 if tuning.frozen_epochs == AUTO else tuning.frozen_epochs,
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from resnext.model.forms import build, convert_tensors
 from resnext.model.ghost_norm import use_ghost_norm
 from resnext.model.network import Network
-from resnext.spec.recipe import Recipe, chosen
+from resnext.spec.recipe import Recipe
 from resnext.spec.value import Spec
 from resnext.training.machine import Machine
 from resnext.training.optimiser import make_optimiser
@@ -139,7 +139,7 @@ def initial_state(
     is_scaled = machine.autocast_dtype(device) == torch.float16
     return TrainingState(
         network,
-        make_optimiser(network, recipe.optimiser, chosen(recipe.fine_tuning.layer_decay, "fine_tuning.layer_decay")),
+        make_optimiser(network, recipe.optimiser, recipe.fine_tuning.layer_decay),
         average=average,
         scaler=torch.amp.GradScaler(device.type) if is_scaled else None,
     )
