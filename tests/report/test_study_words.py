@@ -50,7 +50,7 @@ def test_a_proxy_speaks_of_the_trend_alone(tell_study: TellStudy, verdict: Any, 
 @pytest.mark.parametrize(
     ("needed", "estimate", "words"),
     [
-        (1200, Estimate(-0.1, 0.3, 5), "1,200 seeds would decide"),
+        (1200, Estimate(-0.1, 0.3, 5), "about 1,200 seeds would decide"),
         (None, Estimate(-0.1, 0.3, 5), "cannot be told from this spread, or is more than a thousand"),
         (None, Estimate(-0.1, None, 1), "One seed has no spread"),
         (None, None, "has no result yet"),

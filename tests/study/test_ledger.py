@@ -5,7 +5,9 @@ import pytest
 from tests.study.conftest import recipe
 
 from resnext.study.design import Trial
+from resnext.study.experiments import EXPERIMENTS, study_of
 from resnext.study.ledger import Asked, Ledger, LedgerError, key_of
+from resnext.study.scale import read_scale
 
 
 def test_what_was_written_is_read_back(ledger, outcome, study):
@@ -18,6 +20,19 @@ def test_what_was_written_is_read_back(ledger, outcome, study):
     assert pages.asked == (asked,)
     assert list(pages.outcomes.values()) == entries
     assert pages.torn is None
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_study_comes_back_as_it_was_asked(ledger, name):
+    asked = Asked(study=study_of(name, read_scale("cifar-small")), data="c", data_digest="d", num_seeds=1)
+    ledger.append(asked)
+    assert ledger.read().asked == (asked,)
+
+
+def test_studies_of_other_data_stand_beside_each_other(ledger, study):
+    for data in ("a", "b", "a"):
+        ledger.append(Asked(study=study, data=data, data_digest=data, num_seeds=1))
+    assert [asked.data for asked in ledger.read().asked] == ["b", "a"]
 
 
 def test_a_ledger_that_is_not_there_is_empty(ledger):

@@ -74,25 +74,41 @@ def test_published_figures_stand_beside_settings(ledger, data):
     ledger.append(asked(digits))
     [table] = tell(ledger).tables
     assert [line.paper.value for line in table.lines if line.paper] == [23.9, 23.0, 22.6, 22.3, 22.2]
-    assert [other.by is not None for line in table.lines for other in line.others]
+    assert 18.8 in [other.value for other in table.lines[-1].others]
     assert table.departures
 
 
 def test_table_7_is_of_the_cifar_that_was_trained_on(ledger, data):
     study = resolved(study_of("table7", read_scale("cifar")), data, Machine())
     for source, error in (("cifar10", 3.65), ("cifar100", 17.77)):
-        ledger.append(asked(study, data=source))
-        paper = tell(ledger).tables[0].lines[0].paper
+        ledger.append(asked(study, data=source, data_digest=source))
+        paper = tell(ledger).tables[-1].lines[0].paper
         assert paper is not None
         assert paper.value == error
 
 
 def test_every_line_says_how_to_make_it_again(filled, study):
     [table] = tell(filled).tables
-    assert table.rerun == "resnext study run tiny --scale digits --seeds 3"
-    assert table.lines[0].rerun == "resnext study run tiny --scale digits --seeds 3 --only wide"
+    assert table.rerun == "resnext study run tiny --scale digits --seeds 3 --data DATA"
+    assert table.lines[0].rerun == f"{table.rerun} --only wide"
     filled.append(asked(study.replace(scale="own", data="DATA")))
     assert tell(filled).tables[-1].rerun == "resnext study run tiny.toml --seeds 3 --data DATA"
+
+
+@pytest.mark.parametrize(
+    ("data", "named"), [("digits", ""), ("cifar100", " --data cifar100:ROOT"), ("hf:someone/flowers", " --data DATA")]
+)
+def test_data_is_named_without_the_place_where_it_was(ledger, study, data, named):
+    ledger.append(asked(study, data=data))
+    assert tell(ledger).tables[0].rerun == f"resnext study run tiny --scale digits --seeds 3{named}"
+
+
+def test_others_figures_stand_beside_the_plain_network_alone(ledger, data):
+    study = resolved(study_of("shortcuts", read_scale("digits")), data, Machine())
+    ledger.append(asked(study))
+    lines = {line.setting: line for line in tell(ledger).tables[0].lines}
+    assert lines["resnext11_32x2d"].others
+    assert lines["resnext11_32x2d, without shortcuts"].others == ()
 
 
 def test_facts_say_where_runs_were_made(filled):

@@ -1,12 +1,16 @@
+import shutil
+
 import pytest
+import torch
 from tests.study.conftest import recipe
 
 from resnext.spec.value import SpecError
-from resnext.study.cost import costs
+from resnext.study.cost import Costs, made_here
 from resnext.study.design import Contrast, Trial
-from resnext.study.ledger import Ledger, key_of
+from resnext.study.ledger import Ledger, LedgerError
 from resnext.study.runner import resolved
 from resnext.study.trial import run_trial
+from resnext.training.environment import processor
 from resnext.training.log import read_log
 from resnext.training.machine import Machine, num_cores
 
@@ -55,9 +59,11 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_and_ends_the_same(runner, l
     runner_ = runner(watch=three_steps)
     assert len(made(runner_)) == 1
     assert ledger.read().outcomes == {}
+    half, whole, *_ = runner().outlook().forecast_seconds
+    assert half < whole
     list(runner())
-    trial = runner_.trials[0]
-    folder = ledger.run_folder(next(key for key in ledger.read().outcomes if trial.recipe.digest()[:16] in key))
+    key, trial = next(iter(runner_.trials.items()))
+    folder = ledger.run_folder(key)
     assert [line["after_step"] for line in read_log(folder / "attempts.jsonl")] == [0, 3]
     undisturbed = run_trial(trial, data, tmp_path / "alone", Machine())
     [again] = [outcome for outcome in ledger.read().outcomes.values() if outcome.recipe == trial.recipe]
@@ -67,10 +73,10 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_and_ends_the_same(runner, l
 
 def test_a_run_that_another_process_makes_is_left_to_it(runner, ledger):
     mine = runner()
-    first, turns = mine.trials[0], iter(mine)
-    with Ledger(ledger.folder).claim(key_of(first.recipe, first.seed, first.form, mine.data.digest)) as is_theirs:
+    (key, first), turns = next(iter(mine.trials.items())), iter(mine)
+    with Ledger(ledger.folder).claim(key) as is_theirs:
         assert is_theirs
-        assert [next(turns).trial.recipe.network().name for _ in range(2)] == ["resnet11_1x4d", "resnext11_2x2d"]
+        assert [next(turns).trial for _ in range(3)] == [*list(mine.trials.values())[1:], None]
     assert next(turns).trial == first
 
 
@@ -87,6 +93,27 @@ def test_more_views_of_a_run_that_is_there_are_scored_without_training_it_again(
     assert [line["after_step"] for line in read_log(ledger.run_folder(outcome.key) / "attempts.jsonl")] == [0, 4]
 
 
+def test_views_of_a_run_whose_weights_are_gone_are_refused_and_its_figures_stay(runner, study, ledger):
+    plain = study.replace(settings=study.settings[:1], contrasts=(), order=())
+    list(runner(study=plain))
+    before = ledger.read().outcomes
+    shutil.rmtree(ledger.folder / "runs")
+    viewed = plain.replace(settings=[plain.settings[0].replace(view="ten")])
+    with pytest.raises(LedgerError, match="without its weights, which ten crops are to be scored with"):
+        list(runner(study=viewed))
+    assert ledger.read().outcomes == before
+
+
+def test_a_run_stops_at_the_deadline_and_the_next_call_goes_on(runner, ledger):
+    def until_the_deadline(run):
+        for _ in run:
+            return  # as a watch does that finds the deadline past
+
+    assert len(made(runner(watch=until_the_deadline))) == 1
+    assert ledger.read().outcomes == {}
+    assert len(made(runner())) == 3
+
+
 def test_a_run_whose_loss_becomes_infinite_is_written_down_and_not_tried_again(runner, study, ledger):
     wild = recipe(optimiser={"learning_rate": 1e30})
     wild_study = study.replace(settings=[study.settings[0].replace(name="wild", recipe=wild)], contrasts=(), order=())
@@ -97,30 +124,49 @@ def test_a_run_whose_loss_becomes_infinite_is_written_down_and_not_tried_again(r
 
 
 def test_nothing_is_begun_that_does_not_fit_into_the_budget(runner, ledger, outcome):
-    ledger.append(outcome(wall_seconds=100.0, num_cores=num_cores()))
-    assert runner(seconds=50.0).outlook().num_affordable == 0
-    assert made(runner(seconds=50.0)) == []
-    assert runner(seconds=150.0).outlook().num_affordable == 1
+    ledger.append(here(outcome, wall_seconds=100.0))
+    assert runner(budget_seconds=50.0).outlook().num_affordable == 0
+    assert made(runner(budget_seconds=50.0)) == []
+    assert runner(budget_seconds=150.0).outlook().num_affordable == 1
+
+
+def here(outcome, **fields):
+    """Return an outcome as of a run that was made on this machine."""
+    way = {
+        "processor": processor(torch.device("cpu")),
+        "num_cores": num_cores(),
+        "num_threads": torch.get_num_threads(),
+    }
+    return outcome(**{**way, **fields})
 
 
 def test_what_a_run_costs_is_what_it_cost_here_before_else_in_proportion_to_its_macs(data, outcome):
-    here = outcome(wall_seconds=8.0, num_cores=num_cores())
-    elsewhere = outcome(wall_seconds=1.0, device="cuda:0", model="resnext11_4x1d")
-    found = costs(data, Machine(), [here, elsewhere], lambda: pytest.fail("nothing has to be timed"))
+    elsewhere = here(outcome, wall_seconds=1.0, processor="another", model="resnext11_4x1d")
+    failed = here(outcome, wall_seconds=1.0, failure="the loss became inf", model="resnext11_4x1d")
+    made = made_here([here(outcome, wall_seconds=8.0), elsewhere, failed], data, Machine())
+    assert [one.wall_seconds for one in made] == [8.0]
+    found = Costs(data=data, made=made, measured=lambda _: pytest.fail("nothing has to be timed"))
     assert found.seconds(Trial(recipe=recipe(), seed=7)) == 8.0
+    assert found.seconds(Trial(recipe=recipe(), seed=7), fraction=0.25) == 2.0
     longer = Trial(recipe=recipe(epochs=4), seed=0)
     # 16 images, trained 2 times and then 4, at three passes each; 9 scored after each epoch and once at the end
     assert found.seconds(longer) == pytest.approx(8.0 * (3 * 16 * 4 + 9 * 5) / (3 * 16 * 2 + 9 * 3))
 
 
-def test_without_a_run_made_here_the_speed_is_timed(data):
-    assert costs(data, Machine(), [], lambda: 1e6).macs_per_second == 1e6
+def test_a_form_that_was_never_made_here_is_timed(data, outcome):
+    made = made_here([here(outcome)], data, Machine())
+    found = Costs(data=data, made=made, measured={"aggregated": 1e6}.__getitem__)
+    grouped, aggregated = (
+        found.seconds(Trial(recipe=recipe(), seed=0, form=form)) for form in ("grouped", "aggregated")
+    )
+    assert grouped == 10.0
+    assert aggregated > 0
 
 
 def test_the_forecast_of_an_empty_ledger_is_timed_on_real_steps(runner):
     outlook = runner().outlook()
-    assert len(outlook.pending) == len(outlook.seconds) == 3
-    assert all(seconds > 0 for seconds in outlook.seconds)
+    assert len(outlook.pending) == len(outlook.forecast_seconds) == 3
+    assert all(seconds > 0 for seconds in outlook.forecast_seconds)
 
 
 def test_other_data_than_the_papers_makes_a_proxy(study, data):

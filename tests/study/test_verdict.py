@@ -85,6 +85,12 @@ def test_what_does_not_decide_or_was_not_claimed_makes_no_verdict():
     assert (judged.verdict, judged.findings[0].verdict) == ("inconclusive", None)
 
 
+@pytest.mark.parametrize(("by", "verdict"), [(0.2, "supports"), (0.7, "contradicts")])
+def test_equal_to_the_last_digit_is_the_same_within_the_margin(by, verdict):
+    alike = {"a": {0: 20.0, 1: 20.0}, "b": {0: 20.0 - by, 1: 20.0 - by}}
+    assert judge([DIFFERENCE.replace(expects="same")], (), alike).verdict == verdict
+
+
 @pytest.mark.parametrize(
     ("by", "verdict"),
     [((0.01, -0.01, 0.02), "supports"), ((5.0, 5.1, 4.9), "contradicts"), ((1.0, -1.0, 0.5), "inconclusive")],
@@ -102,7 +108,7 @@ def test_pages_test_sees_a_monotone_fall():
     assert high is not None
     assert low < 0.01
     assert high > 0.9
-    assert judge([], order, {"a": {0: 1.0}}).page_p is None
+    assert judge([], order, {**falls, "c": {}}).page_p is None
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=8))

@@ -1,15 +1,15 @@
 """`resnext study`: run, report, list."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnext.cli.options import DeviceOption, ThreadsOption
+from resnext.cli.options import DeviceOption, DownloadOption, QuarantineOption, StrictOption, ThreadsOption
 
 if TYPE_CHECKING:
     from resnext.cli.interrupt import StopRequest
-    from resnext.data.dataset import Data
     from resnext.study.design import Study
     from resnext.study.runner import Outlook, Runner
 
@@ -43,6 +43,9 @@ def run(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile each network first, with torch.compile.")
     ] = False,
+    download: DownloadOption = False,
+    strict: StrictOption = False,
+    quarantine: QuarantineOption = None,
     is_dry: Annotated[bool, typer.Option("--dry-run", help="Train nothing: forecast what it would take.")] = False,
 ) -> None:
     """Train what an experiment still needs, the runs that tell most soonest first.
@@ -53,11 +56,14 @@ def run(
     from resnext.cli.console import messages
     from resnext.cli.interrupt import stop_request
     from resnext.cli.progress import follow
+    from resnext.data.open import open_data
     from resnext.study.calculated import CALCULATED
     from resnext.study.ledger import Ledger
     from resnext.study.runner import Runner
     from resnext.training.machine import Machine
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a study makes each run in one process; start it without torchrun, once on each machine")
     if name in CALCULATED:
         _print_calculated(name)
         return
@@ -65,12 +71,12 @@ def run(
     with stop_request() as stop:
         runner = Runner(
             study=wanted,
-            data=_opened(wanted, data),
+            data=open_data(_named(wanted, data), download=download, strict=strict, quarantine=quarantine),
             ledger=Ledger(out),
             num_seeds=seeds,
             only=only or (),
             machine=Machine(device=device, num_threads=threads, compiles=compile_),
-            seconds=_seconds(budget),
+            budget_seconds=_seconds(budget),
             watch=lambda run: follow(run, stop, messages(), runner.deadline),
         )
         _carry_out(runner, stop, budget, is_dry=is_dry)
@@ -132,15 +138,14 @@ def _study(name: str, scale: str | None) -> "Study":
     return study_of(name, read_scale(scale or _DEFAULT_SCALE))
 
 
-def _opened(wanted: "Study", data: str | None) -> "Data":
-    from resnext.data.open import open_data
+def _named(wanted: "Study", data: str | None) -> str:
     from resnext.study.design import BUNDLED
 
     if data is None and wanted.data != BUNDLED:
         raise ValueError(
             f"--data is left out: {wanted.name} is trained on {wanted.data}; give it, such as --data {wanted.data}"
         )
-    return open_data(data or wanted.data)
+    return data or wanted.data
 
 
 def _seconds(budget: str | None) -> float | None:
@@ -169,19 +174,21 @@ def _carry_out(runner: "Runner", stop: "StopRequest", budget: str | None, *, is_
         outlook = runner.outlook()
     _print_outlook(runner, outlook)
     if outlook.pending and outlook.num_affordable == 0:
-        raise ValueError(
-            f"--budget {budget}: the cheapest run still to be made takes about {duration(min(outlook.seconds))}"
-        )
+        cheapest = duration(min(outlook.forecast_seconds))
+        raise ValueError(f"--budget {budget}: the cheapest run still to be made takes about {cheapest}")
     if is_dry:
         return
+    is_waiting = False
     for turn in runner:
         if stop.is_set():
             break
-        left = duration(turn.seconds_left)
-        console.print(
-            f"run {turn.number} of {turn.num_trials}: {turn.trial.name}; about {left} for this and all others"
-        )
-    if num_left := runner.num_left:
+        if turn.trial is None and not is_waiting:
+            console.print("Waiting for other processes, which make all that is left")
+        elif turn.trial is not None:
+            left = f"about {duration(turn.forecast_seconds)} for this and all others"
+            console.print(f"run {turn.number} of {turn.num_trials}: {turn.trial.name}; {left}")
+        is_waiting = turn.trial is None
+    if num_left := runner.num_left():
         console.print(f"{num_left} of {len(runner.trials)} runs are still to be made; the same command goes on.")
     if stop.is_set():
         raise typer.Exit(stop.status)
@@ -199,16 +206,16 @@ def _print_outlook(runner: "Runner", outlook: "Outlook") -> None:
         cost = complexity(network, size)
         own = [
             seconds
-            for trial, seconds in zip(outlook.pending, outlook.seconds, strict=True)
+            for trial, seconds in zip(outlook.pending, outlook.forecast_seconds, strict=True)
             if (trial.recipe, trial.form) == (setting.recipe, setting.form)
         ]
         each = duration(sum(own) / len(own)) if own else "-"
         settings.add_row(setting.name, thousands(cost.params), thousands(cost.macs), str(len(own)), each)
     results().print(settings)
-    affordable = "" if runner.seconds is None else f"; the budget is enough for {outlook.num_affordable}"
+    affordable = "" if runner.budget_seconds is None else f"; the budget is enough for {outlook.num_affordable}"
     messages().print(
         f"{wanted.question} {outlook.num_done} of {len(runner.trials)} runs are done;"
-        f" the others take about {duration(sum(outlook.seconds))}{affordable}."
+        f" the others take about {duration(sum(outlook.forecast_seconds))}{affordable}."
     )
     if wanted.is_proxy:
         messages().print("A proxy: it tests the paper's trend on other networks or images, not its figures.")

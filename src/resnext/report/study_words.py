@@ -67,7 +67,7 @@ def verdict_reason(table: StudyTable) -> str:
     if table.verdict != "inconclusive":
         return _CHOSEN[table.verdict]
     if table.seeds_needed:
-        return f"With mean and spread as they are, {table.seeds_needed:,} seeds would decide."
+        return f"With mean and spread as they are, about {table.seeds_needed:,} seeds would decide."
     estimates = [finding.estimate for finding in table.findings if finding.decides]
     if any(estimate is None for estimate in estimates):
         return "A contrast that decides has no result yet, so that nobody can tell how many seeds would decide."
@@ -161,7 +161,7 @@ def exact(number: float) -> str:
 
 
 def _seeds_needed(verdict: Verdict | None, number: int | None) -> str:
-    return f"; {number:,} seeds would decide" if number and verdict == "inconclusive" else ""
+    return f"; about {number:,} seeds would decide" if number and verdict == "inconclusive" else ""
 
 
 def _half_width(estimate: Estimate) -> str:

@@ -4,37 +4,46 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+
 from resnext.data.dataset import Data
 from resnext.spec.complexity import complexity
+from resnext.spec.plan import Form
 from resnext.spec.recipe import chosen
 from resnext.study.design import Trial, protocol_of
 from resnext.study.ledger import Outcome
+from resnext.training.environment import processor
 from resnext.training.forecast import forecast_of
 from resnext.training.machine import Machine, num_cores
 from resnext.training.task import Task
 from resnext.training.world import World
 
-_TAME_RATE = 1e-6
 _STEP_COST = 3  # of forward passes: the backward pass costs about two
+_TAME_RATE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What runs cost on a machine: `known` seconds of runs of the same recipe and form, and a speed for the others.
+    """What runs on data cost on this machine: `made` are those made here, `measured` the speed of a form without any.
 
-    `macs_per_second` is that of whole runs, with all that a run does beside computing.
+    A speed is in multiply-accumulates a second of whole runs, with all that a run does beside computing.
     """
 
     data: Data
-    known: dict[tuple[str, str], float]
-    macs_per_second: float
+    made: tuple[Outcome, ...]
+    measured: Callable[[Form], float]
 
-    def seconds(self, trial: Trial) -> float:
-        """Return how long a trial takes, and its further views."""
-        whole = self.known.get((trial.recipe.digest(), trial.form))
-        if whole is None:
-            whole = _work(trial, self.data) / self.macs_per_second
-        return whole + self._views(trial) / self.macs_per_second
+    def seconds(self, trial: Trial, fraction: float = 1.0) -> float:
+        """Return how long a fraction of a trial takes, and its further views."""
+        own = (trial.recipe.digest(), trial.form)
+        same = [made.wall_seconds for made in self.made if (made.recipe.digest(), made.form) == own]
+        speed = self._speed(trial.form)
+        whole = median(same) if same else _work(trial, self.data) / speed
+        return fraction * whole + self._views(trial) / speed
+
+    def _speed(self, form: Form) -> float:
+        speeds = [_work(made, self.data) / made.wall_seconds for made in self.made if made.form == form]
+        return median(speeds) if speeds else self.measured(form)
 
     def _views(self, trial: Trial) -> float:
         num_held_out = len(self.data.split(self.data.selection).labels)
@@ -47,23 +56,22 @@ class Costs:
         )
 
 
-def costs(data: Data, machine: Machine, outcomes: Iterable[Outcome], measured: Callable[[], float]) -> Costs:
-    """Return what runs on data cost, from those made of it on this machine; if there are none, at `measured` speed."""
-    device = str(machine.torch_device())
-    here = (data.digest, device, num_cores(), machine.precision)
-    alike = [
+def made_here(outcomes: Iterable[Outcome], data: Data, machine: Machine) -> tuple[Outcome, ...]:
+    """Return the runs on data that ended well on a machine like this one, used in the same way."""
+    here = (data.digest, *_way(machine))
+    return tuple(
         outcome
         for outcome in outcomes
-        if (outcome.data_digest, outcome.device, outcome.num_cores, outcome.precision) == here and not outcome.failure
-    ]
-    known: dict[tuple[str, str], list[float]] = {}
-    for outcome in alike:
-        known.setdefault((outcome.recipe.digest(), outcome.form), []).append(outcome.wall_seconds)
-    speeds = [_work(outcome, data) / outcome.wall_seconds for outcome in alike]
-    return Costs(
-        data=data,
-        known={key: median(seconds) for key, seconds in known.items()},
-        macs_per_second=median(speeds) if speeds else measured(),
+        if outcome.failure is None
+        and here
+        == (
+            outcome.data_digest,
+            outcome.processor,
+            outcome.num_cores,
+            outcome.num_threads,
+            outcome.precision,
+            outcome.is_compiled,
+        )
     )
 
 
@@ -78,6 +86,11 @@ def measured_speed(trial: Trial, data: Data, machine: Machine) -> float:
     if found.duration is None:
         raise MemoryError(f"{trial.name}: {found.advice}")
     return _work(trial, data) / found.duration.run_seconds
+
+
+def _way(machine: Machine) -> tuple[str, int, int, str, bool]:
+    named = processor(machine.torch_device())
+    return named, num_cores(), torch.get_num_threads(), machine.precision, machine.compiles
 
 
 def _work(run: Trial | Outcome, data: Data) -> int:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from statistics import fmean
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -67,6 +68,18 @@ class Contrast(Spec):
     weights: Annotated[dict[str, float], Field(min_length=1)]
     expects: Literal["lower", "same"] | None = "lower"
     decides: bool = True
+
+
+def difference(one: str, other: str, **fields: Any) -> Contrast:
+    """Return the contrast of one setting less another, with any other field of a contrast."""
+    return Contrast(name=f"{one} against {other}", weights={one: 1.0, other: -1.0}, **fields)
+
+
+def slope(names: Sequence[str], places: Sequence[float]) -> dict[str, float]:
+    """Return the weights that make the least-squares slope of the figures of settings on their places."""
+    centre = fmean(places)
+    total = sum((place - centre) ** 2 for place in places)
+    return {name: (place - centre) / total for name, place in zip(names, places, strict=True)}
 
 
 class Study(Spec):

@@ -41,7 +41,8 @@ class Outcome(Spec):
     """How one run ended, where it was made and how.
 
     Errors of the best and of the last epoch are on the `num_images` of `split`; `views` holds those of the last epoch
-    in further views. `failure` says why a run has no errors: its loss became infinite.
+    in further views. `failure` says why a run has no errors: its loss became infinite. Device, versions, commit and
+    command are those of the attempt that ended the run; `processor` is the name of the CPU or GPU, as far as is known.
     """
 
     recipe: Recipe
@@ -60,8 +61,11 @@ class Outcome(Spec):
     wall_seconds: float
     images_per_second: float
     device: str
+    processor: str = ""
     num_cores: int
+    num_threads: int | None = None
     precision: str
+    is_compiled: bool = False
     versions: dict[str, str]
     commit: str | None = None
     command: str
@@ -101,7 +105,7 @@ def key_of(recipe: Recipe, seed: int, form: Form, data_digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What a ledger holds: each study as it was asked last, and each run as it ended last.
+    """What a ledger holds: each study of some data as it was asked last, and each run as it ended last.
 
     `torn` is what a killed process left unfinished at the end; None where it is whole.
     """
@@ -122,12 +126,12 @@ class Ledger:
         """Read all that is whole. Raises `LedgerError` where a line is not of a ledger."""
         text = self.path.read_bytes() if self.path.exists() else b""
         whole, _, torn = text.rpartition(b"\n")
-        asked: dict[tuple[str, str], Asked] = {}
+        asked: dict[tuple[str, str, str], Asked] = {}
         outcomes: dict[str, Outcome] = {}
         for number, line in enumerate(whole.splitlines(), start=1):
             entry = self._entry(number, line)
             if isinstance(entry, Asked):
-                name = (entry.study.name, entry.study.scale)
+                name = (entry.study.name, entry.study.scale, entry.data_digest)
                 asked.pop(name, None)
                 asked[name] = entry
             else:
@@ -137,7 +141,7 @@ class Ledger:
     def append(self, entry: Asked | Outcome) -> None:
         """Write an entry, whole or not at all. Raises `OSError` where it cannot be written."""
         kind = "asked" if isinstance(entry, Asked) else "outcome"
-        line = json.dumps({"kind": kind, **entry.model_dump(mode="json", exclude_none=True)}) + "\n"
+        line = json.dumps({"kind": kind, **entry.model_dump(mode="json")}) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".ledger.lock"), self.path.open("a+b") as file:
             file.seek(0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
 from resnext.evaluation.estimate import estimate
-from resnext.report.study_story import EpochMean, Finding, Line, Published, StudyStory, StudyTable
+from resnext.report.study_story import EpochMean, Line, Published, StudyStory, StudyTable
 from resnext.spec.complexity import complexity
 from resnext.spec.departures import departures
 from resnext.study.calculated import CALCULATED
@@ -14,11 +14,11 @@ from resnext.study.claims import Claim, find, others
 from resnext.study.design import BUNDLED, OWN, Answered, Setting, protocol_of
 from resnext.study.ledger import Asked, Ledger, Outcome, Pages, key_of
 from resnext.study.scale import read_scale
-from resnext.study.verdict import Judgement, judge
+from resnext.study.verdict import judge
 
 _QUANTITIES = {
     "top1_error_percent": "top-1 error, %, after the last epoch",
-    "train_top1_error_percent": "top-1 error of the last epoch's training images as they were shown, %",
+    "train_top1_error_percent": "of training images, as they were shown in the last epoch",
 }
 
 
@@ -44,7 +44,7 @@ def _table(asked: Asked, pages: Pages) -> StudyTable:
     }
     judged = judge(study.contrasts, study.order, figures)
     made = [outcome for outcomes in ended.values() for outcome in outcomes]
-    first = study.settings[0]
+    first, quantities = study.settings[0], {setting.quantity for setting in study.settings}
     return StudyTable(
         name=study.name,
         scale=study.scale,
@@ -54,11 +54,11 @@ def _table(asked: Asked, pages: Pages) -> StudyTable:
         claim=study.claim,
         is_proxy=study.is_proxy,
         data=asked.data,
-        quantity=_QUANTITIES[first.quantity],
+        quantity="; ".join(words for name, words in _QUANTITIES.items() if name in quantities),
         protocol=protocol_of(first.view, first.recipe).words(),
         num_seeds=asked.num_seeds,
         lines=tuple(_line(setting, asked, ended[setting.name]) for setting in study.settings),
-        findings=_findings(judged),
+        findings=judged.findings,
         verdict=judged.verdict if study.claim else None,
         page_p=judged.page_p,
         seeds_needed=judged.seeds_needed,
@@ -95,7 +95,7 @@ def _line(setting: Setting, asked: Asked, ended: Sequence[Outcome]) -> Line:
         best=estimate(best) if best and is_plain else None,
         num_failed=len(ended) - len(whole),
         paper=_published(claim) if claim else None,
-        others=tuple(_published(other) for other in _others(claim)),
+        others=tuple(_published(other) for other in _others(setting, claim)),
         images_per_second=median(outcome.images_per_second for outcome in whole) if whole else None,
         seconds=fmean(outcome.wall_seconds for outcome in whole) if whole else None,
         curve=_curve(whole),
@@ -123,25 +123,14 @@ def _claim(answers: Answered | None, data: str) -> Claim | None:
     return find(**{**answers.model_dump(), **({"data": data} if of_cifar100 else {})})
 
 
-def _others(claim: Claim | None) -> tuple[Claim, ...]:
-    return others(claim.setting, claim.quantity, claim.data) if claim else ()
+def _others(setting: Setting, claim: Claim | None) -> tuple[Claim, ...]:
+    """Return what others report of the same: they report plain networks, tested on a single crop of 224 or 32."""
+    is_plain = setting.view == "single" and setting.recipe.network().shortcut == "B"
+    return others(claim.setting, claim.quantity, claim.data) if claim and is_plain else ()
 
 
 def _published(claim: Claim) -> Published:
     return Published(value=claim.value, protocol=claim.protocol, source=claim.source, by=claim.by)
-
-
-def _findings(judged: Judgement) -> tuple[Finding, ...]:
-    return tuple(
-        Finding(
-            name=finding.contrast.name,
-            estimate=finding.estimate,
-            verdict=finding.verdict,
-            decides=finding.contrast.decides,
-            seeds_needed=finding.seeds_needed,
-        )
-        for finding in judged.findings
-    )
 
 
 def _facts(asked: Asked, made: Sequence[Outcome]) -> dict[str, str]:
@@ -167,6 +156,13 @@ def _counted(values: Iterable[str]) -> str:
 
 def _command(asked: Asked) -> str:
     study = asked.study
-    what = f"{study.name}.toml" if study.scale == OWN else f"{study.name} --scale {study.scale}"
-    data = "" if study.data == BUNDLED else f" --data {study.data}"
+    what = shlex.quote(f"{study.name}.toml") if study.scale == OWN else f"{study.name} --scale {study.scale}"
+    data = "" if asked.data == BUNDLED else f" --data {_data_words(asked)}"
     return f"resnext study run {what} --seeds {asked.num_seeds}{data}"
+
+
+def _data_words(asked: Asked) -> str:
+    """Return how the data is named; the place where it was is another's own."""
+    if asked.data.startswith("cifar"):
+        return f"{asked.data}:ROOT"
+    return "DATA" if asked.study.data == BUNDLED else asked.study.data

@@ -1,19 +1,21 @@
 """A study carried out: what is still to be made, in the order that tells most soonest, within a budget of time."""
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 from resnext.data.dataset import Data
+from resnext.spec.plan import Form
 from resnext.spec.value import SpecError
-from resnext.study.cost import Costs, costs, measured_speed
+from resnext.study.cost import Costs, made_here, measured_speed
 from resnext.study.design import OWN, Study, Trial, trials
-from resnext.study.ledger import Asked, Ledger, key_of
+from resnext.study.ledger import Asked, Ledger, LedgerError, Pages, key_of
 from resnext.study.trial import Watch, run_trial, to_the_end
+from resnext.training.folder import RunFolder
 from resnext.training.machine import Machine
-from resnext.training.task import adapt
+from resnext.training.task import Task, adapt
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _NEARLY_IMAGENET = 1_200_000  # of its 1,281,167 training images; a few are often left out as damaged
@@ -21,31 +23,34 @@ _NEARLY_IMAGENET = 1_200_000  # of its 1,281,167 training images; a few are ofte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What a study still needs: its trials, the seconds of each, how many are done, and how many the budget buys."""
+    """What a study still needs: its trials, their forecasts, how many are done, and how many the budget buys."""
 
     pending: tuple[Trial, ...]
-    seconds: tuple[float, ...]
+    forecast_seconds: tuple[float, ...]
     num_done: int
     num_affordable: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A trial that is about to be made, its place among all of the study, and the seconds that all others will take."""
+    """A trial that is about to be made; None while other processes make all that is left.
 
-    trial: Trial
+    `number` is its place among the `num_trials` of the study, `forecast_seconds` what all that is left will take.
+    """
+
+    trial: Trial | None
     number: int
     num_trials: int
-    seconds_left: float
+    forecast_seconds: float
 
 
 @dataclass(kw_only=True)
 class Runner:
     """Carries out a study with so many seeds, each run once, whoever else writes the same ledger.
 
-    `only` names the settings that are made, all where it is empty. `seconds` is the budget, None for as long as it
-    takes: a run is begun where its forecast fits into what is left, and `watch`, which goes through the run, is to stop
-    at `deadline` one that takes longer.
+    `only` names the settings that are made, all where it is empty. A run is begun where its forecast fits into what is
+    left of `budget_seconds`, None for as long as it takes, and `watch`, which goes through the run, is to stop at
+    `deadline` one that takes longer.
     """
 
     study: Study
@@ -54,7 +59,7 @@ class Runner:
     num_seeds: int
     only: Sequence[str] = ()
     machine: Machine = field(default_factory=Machine)
-    seconds: float | None = None
+    budget_seconds: float | None = None
     watch: Watch = to_the_end
     clock: Callable[[], float] = time.perf_counter
 
@@ -62,31 +67,29 @@ class Runner:
         if self.num_seeds < 1:
             raise SpecError(f"seeds = {self.num_seeds}: at least 1 is needed, and 2 for an interval")
         self.study = resolved(self.study, self.data, self.machine)
-        self.trials = trials(self.study.only(self.only) if self.only else self.study, self.num_seeds)
+        wanted = trials(self.study.only(self.only) if self.only else self.study, self.num_seeds)
+        self.trials = {key_of(trial.recipe, trial.seed, trial.form, self.data.digest): trial for trial in wanted}
         self._began = self.clock()
+        self._speeds: dict[Form, float] = {}
 
     @property
     def deadline(self) -> float:
         """When the budget is spent, by the runner's clock."""
-        return float("inf") if self.seconds is None else self._began + self.seconds
-
-    @property
-    def num_left(self) -> int:
-        """How many runs are still to be made."""
-        return len(self._pending())
+        return math.inf if self.budget_seconds is None else self._began + self.budget_seconds
 
     def outlook(self) -> Outlook:
         """Return what is still to be made and what it costs; takes some seconds where no run was made here before."""
-        pending = self._pending()
-        known = self._costs() if pending else None
-        seconds = tuple(known.seconds(trial) for trial in pending) if known else ()
-        num_affordable = _num_within(seconds, self.deadline - self.clock())
+        pending = self._forecasts()
         return Outlook(
-            pending=pending,
-            seconds=seconds,
+            pending=tuple(self.trials[key] for key in pending),
+            forecast_seconds=tuple(pending.values()),
             num_done=len(self.trials) - len(pending),
-            num_affordable=num_affordable,
+            num_affordable=_num_within(pending.values(), self.deadline - self.clock()),
         )
+
+    def num_left(self) -> int:
+        """Return how many runs are still to be made."""
+        return len(_pending(self.trials, self.ledger.read()))
 
     def ask(self) -> None:
         """Write the study into the ledger, unless it stands there as it is, so that it is reported."""
@@ -101,53 +104,76 @@ class Runner:
         A trial that another process makes is left to it, and looked after again at the end, for that process may stop.
         """
         self.ask()
-        while pending := self._pending():
-            known = self._costs()
+        while pending := self._forecasts():
             left = self.deadline - self.clock()
-            fitting = [trial for trial in pending if known.seconds(trial) <= left]
+            fitting = [key for key, seconds in pending.items() if seconds <= left]
             if not fitting:
                 return
-            with self._claimed(fitting) as trial:
-                if trial is None:
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
-                    continue
+            with self._claimed(fitting) as key:
                 number = len(self.trials) - len(pending) + 1
-                yield Turn(trial, number, len(self.trials), sum(map(known.seconds, pending)))
-                outcome = run_trial(
-                    trial, self.data, self.ledger.run_folder(self._key(trial)), self.machine, self.watch
+                yield Turn(
+                    trial=self.trials[key] if key else None,
+                    number=number,
+                    num_trials=len(self.trials),
+                    forecast_seconds=sum(pending.values()),
                 )
-                if outcome is None:
+                if key is None:
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+                elif not self._make(key):
                     return
-                self.ledger.append(outcome)
+
+    def _make(self, key: str) -> bool:
+        """Make a trial and write down what came of it; tell whether it came to its end."""
+        trial, folder = self.trials[key], self.ledger.run_folder(key)
+        held = self.ledger.read().outcomes.get(key)
+        if held is not None and not RunFolder(folder).artefact("last").exists():
+            raise LedgerError(
+                f"{trial.name} stands in {self.ledger.path} without its weights, which {', '.join(sorted(trial.views))}"
+                " crops are to be scored with; give another --out"
+            )
+        outcome = run_trial(trial, self.data, folder, self.machine, self.watch)
+        if outcome is not None:
+            self.ledger.append(held.replace(views={**held.views, **outcome.views}) if held else outcome)
+        return outcome is not None
 
     @contextmanager
-    def _claimed(self, candidates: Sequence[Trial]) -> Iterator[Trial | None]:
+    def _claimed(self, keys: Sequence[str]) -> Iterator[str | None]:
         """Hold the first trial that no other process makes or has made meanwhile; None where there is none."""
-        for trial in candidates:
-            with self.ledger.claim(self._key(trial)) as is_ours:
-                if is_ours and trial in self._pending():
-                    yield trial
+        for key in keys:
+            with self.ledger.claim(key) as is_ours:
+                if is_ours and key in _pending(self.trials, self.ledger.read()):
+                    yield key
                     return
         yield None
 
-    def _pending(self) -> tuple[Trial, ...]:
-        outcomes = self.ledger.read().outcomes
-        return tuple(
-            trial
-            for trial in self.trials
-            if (key := self._key(trial)) not in outcomes or not outcomes[key].answers(trial)
+    def _forecasts(self) -> dict[str, float]:
+        """Return the keys of what is still to be made, and the seconds that each takes."""
+        pages = self.ledger.read()
+        known = Costs(
+            data=self.data, made=made_here(pages.outcomes.values(), self.data, self.machine), measured=self._speed
         )
+        return {
+            key: known.seconds(self.trials[key], 0.0 if key in pages.outcomes else self._fraction(key))
+            for key in _pending(self.trials, pages)
+        }
 
-    def _costs(self) -> Costs:
-        outcomes = self.ledger.read().outcomes.values()
-        return costs(self.data, self.machine, outcomes, lambda: self._measured_speed)
+    def _fraction(self, key: str) -> float:
+        """Return the part of a trial that is still to be trained."""
+        num_done = RunFolder(self.ledger.run_folder(key)).checkpoints.newest_step()
+        return 1 - num_done / Task(data=self.data, recipe=self.trials[key].recipe).horizon.num_steps
 
-    @cached_property
-    def _measured_speed(self) -> float:
-        return measured_speed(self.trials[0], self.data, self.machine)
+    def _speed(self, form: Form) -> float:
+        """Return the speed of a form, timed once."""
+        if form not in self._speeds:
+            trial = next(trial for trial in self.trials.values() if trial.form == form)
+            self._speeds[form] = measured_speed(trial, self.data, replace(self.machine, form=form))
+        return self._speeds[form]
 
-    def _key(self, trial: Trial) -> str:
-        return key_of(trial.recipe, trial.seed, trial.form, self.data.digest)
+
+def _pending(wanted: Mapping[str, Trial], pages: Pages) -> tuple[str, ...]:
+    """Return the keys of trials that a ledger does not hold with all that they ask for."""
+    held = pages.outcomes
+    return tuple(key for key, trial in wanted.items() if key not in held or not held[key].answers(trial))
 
 
 def resolved(study: Study, data: Data, machine: Machine) -> Study:
@@ -165,7 +191,7 @@ def _is_papers(study: Study, data: Data) -> bool:
     return study.scale == OWN or data.source in ("cifar10", "cifar100")
 
 
-def _num_within(seconds: Sequence[float], budget: float) -> int:
+def _num_within(seconds: Iterable[float], budget: float) -> int:
     """Return how many trials fit into a budget, those that do not being passed over."""
     number = 0
     for each in seconds:

@@ -1,7 +1,7 @@
 """A user's own sweep: a recipe, axes along which it is varied, and what stays equal, as a TOML file.
 
     recipe = "quick"
-    like = "resnet50"                 # complexity stays that of this network: d is solved for each cardinality
+    like = "resnet50"                 # a block costs what it does there: d is solved for each cardinality (Eq. 4)
 
     [set]
     epochs = 20
@@ -27,10 +27,11 @@ from resnext.spec.complexity import solve_width
 from resnext.spec.override import nested
 from resnext.spec.recipe import AUTO, Recipe, read_recipe
 from resnext.spec.value import Spec, SpecError
-from resnext.study.design import OWN, Contrast, Setting, Study
+from resnext.study.design import OWN, Setting, Study, difference
 
 _MOST_SETTINGS = 1000
 _NETWORK_AXES = ("depth", "cardinality", "width")
+_SAID_BY_NAMES = {"model", "architecture.stage_depths", "architecture.cardinality", "architecture.base_width"}
 
 
 class Sweep(Spec):
@@ -72,10 +73,7 @@ def study_of_sweep(name: str, sweep: Sweep) -> Study:
         data="DATA",
         is_proxy=False,
         settings=settings,
-        contrasts=[
-            Contrast(name=f"{other} against {first}", weights={other: 1.0, first: -1.0}, expects=None, decides=False)
-            for other in others
-        ],
+        contrasts=[difference(other, first, expects=None, decides=False) for other in others],
     )
 
 
@@ -87,6 +85,13 @@ def _axes(sweep: Sweep) -> dict[str, list[Any]]:
             raise SpecError(f"axes.{axis} = {values!r}: a list of values is needed, as in cardinality = [1, 32]")
     if not axes:
         raise SpecError("axes = {}: at least one is needed, as in cardinality = [1, 32]")
+    for axis in _NETWORK_AXES:
+        if wrong := [value for value in axes.get(axis, []) if type(value) is not int or value < 1]:
+            raise SpecError(f"axes.{axis}: {wrong[0]!r} is no whole number from 1 on")
+    varied = {*axes, *_flat(sweep.set)}
+    is_named = sweep.model is not None or sweep.like is not None or not varied.isdisjoint(_NETWORK_AXES)
+    if is_named and (twice := varied & _SAID_BY_NAMES):
+        raise SpecError(f"{min(twice)}: model, like or the axes {', '.join(_NETWORK_AXES)} name the network already")
     if sweep.like is not None and "width" in axes:
         raise SpecError(
             f"axes.width: like = {sweep.like!r} already solves the width of each cardinality; leave one out"

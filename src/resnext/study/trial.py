@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from resnext.data.dataset import Data
 from resnext.data.loader import view_batches
 from resnext.evaluation.evaluate import evaluate, mean_over_views
@@ -17,6 +19,7 @@ from resnext.spec.recipe import Recipe
 from resnext.study.design import Trial, View, protocol_of
 from resnext.study.ledger import EpochErrors, Outcome
 from resnext.training.conduct import Conduct
+from resnext.training.environment import processor
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.log import read_log
 from resnext.training.machine import Machine, num_cores
@@ -93,8 +96,11 @@ def _outcome(run: Run, trial: Trial, result: Result, views: dict[View, float], f
         wall_seconds=result.wall_seconds,
         images_per_second=epochs[-1]["images_per_second"] if epochs else 0.0,
         device=str(run.device),
+        processor=processor(run.device),
         num_cores=num_cores(),
+        num_threads=torch.get_num_threads(),
         precision=run.machine.precision,
+        is_compiled=run.machine.compiles,
         versions=versions(),
         commit=commit(),
         command=command(),

@@ -12,27 +12,13 @@ from statistics import fmean, stdev
 from scipy import stats
 
 from resnext.evaluation.estimate import Estimate, estimate, half_width_of
-from resnext.report.study_story import Verdict
+from resnext.report.study_story import Finding, Verdict
 from resnext.study.design import Contrast
 
 Figures = Mapping[str, Mapping[int, float]]
 
 SAME_WITHIN = 0.5
 _MOST_SEEDS = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What runs say of one contrast.
-
-    `interval` is in percentage points. `seeds_needed` is how many would give a verdict if mean and spread stayed as
-    they are; None where there is one, where that cannot be told, or where it is more than a thousand.
-    """
-
-    contrast: Contrast
-    estimate: Estimate | None
-    verdict: Verdict | None
-    seeds_needed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +32,7 @@ class Judgement:
     @property
     def seeds_needed(self) -> int | None:
         """How many seeds all that is undecided would need; None where nothing is, or where that cannot be told."""
-        open_ = [finding for finding in self.findings if finding.contrast.decides and finding.verdict != "supports"]
+        open_ = [finding for finding in self.findings if finding.decides and finding.verdict != "supports"]
         needed = [finding.seeds_needed for finding in open_]
         return max((seeds for seeds in needed if seeds), default=None) if all(needed) else None
 
@@ -57,7 +43,7 @@ def judge(contrasts: Sequence[Contrast], order: Sequence[str], figures: Figures)
     All that decide must support the paper for the verdict to; one that contradicts is enough.
     """
     findings = tuple(_finding(contrast, figures) for contrast in contrasts)
-    said = [finding.verdict for finding in findings if finding.contrast.decides and finding.contrast.expects]
+    said = [finding.verdict for finding in findings if finding.decides and finding.verdict]
     verdict: Verdict = "inconclusive"
     if "contradicts" in said:
         verdict = "contradicts"
@@ -71,20 +57,28 @@ def _finding(contrast: Contrast, figures: Figures) -> Finding:
         sum(weight * figures[name][seed] for name, weight in contrast.weights.items())
         for seed in _complete_seeds(list(contrast.weights), figures)
     ]
-    if not values:
-        return Finding(contrast=contrast, estimate=None, verdict="inconclusive" if contrast.expects else None)
-    found = estimate(values)
+    found = estimate(values) if values else None
     verdict = _verdict(contrast, found)
-    needed = _seeds_needed(contrast, values) if verdict == "inconclusive" else None
-    return Finding(contrast=contrast, estimate=found, verdict=verdict, seeds_needed=needed)
+    return Finding(
+        name=contrast.name,
+        estimate=found,
+        verdict=verdict,
+        decides=contrast.decides,
+        seeds_needed=_seeds_needed(contrast, values) if verdict == "inconclusive" else None,
+    )
 
 
-def _verdict(contrast: Contrast, found: Estimate) -> Verdict | None:
+def _verdict(contrast: Contrast, found: Estimate | None) -> Verdict | None:
     if contrast.expects is None:
         return None
-    if found.half_width is None:
+    if found is None:
         return "inconclusive"
-    low, high = found.mean - found.half_width, found.mean + found.half_width
+    half_width = found.half_width
+    if half_width is None and found.num_values > 1 and contrast.expects == "same":
+        half_width = 0.0  # equal to the last digit is as much the same as can be
+    if half_width is None:
+        return "inconclusive"
+    low, high = found.mean - half_width, found.mean + half_width
     if contrast.expects == "same":
         is_same, is_other = max(-low, high) < SAME_WITHIN, max(low, -high) > SAME_WITHIN
         return "supports" if is_same else "contradicts" if is_other else "inconclusive"
@@ -102,12 +96,11 @@ def _seeds_needed(contrast: Contrast, values: Sequence[float]) -> int | None:
 
 
 def _page_p(order: Sequence[str], figures: Figures) -> float | None:
-    """Return the p-value of errors that do not fall along the order; None without two settings of two seeds."""
-    done = [name for name in order if figures.get(name)]
-    seeds = _complete_seeds(done, figures)
-    if len(done) < 3 or len(seeds) < 2:
+    """Return the p-value of errors that do not fall along the order; None without two seeds of all, three or more."""
+    seeds = _complete_seeds(order, figures)
+    if len(order) < 3 or len(seeds) < 2:
         return None
-    rising = [[figures[name][seed] for name in reversed(done)] for seed in seeds]
+    rising = [[figures[name][seed] for name in reversed(order)] for seed in seeds]
     return float(stats.page_trend_test(rising).pvalue)
 
 

@@ -90,6 +90,11 @@ class Checkpoints:
         """Return the path of the newest checkpoint; None where there is none."""
         return next(iter(self._paths()), None)
 
+    def newest_step(self) -> int:
+        """Return the step after which the newest checkpoint was written; 0 where there is none."""
+        newest = self.newest()
+        return 0 if newest is None else int(newest.stem.removeprefix("step-"))
+
     def read(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole, and put those after it aside; None where there is none at all.
 
