@@ -65,7 +65,7 @@ def test_what_is_inconclusive_says_how_many_seeds_would_decide_or_why_nobody_kno
 
 def test_a_finding_says_what_it_says_of_the_claim() -> None:
     some = Estimate(-0.1, 0.3, 5)
-    assert finding_words(finding(some, seeds_needed=12)) == "inconclusive; 12 seeds would decide"
+    assert finding_words(finding(some, seeds_needed=12)) == "inconclusive; about 12 seeds would decide"
     assert finding_words(finding(some)) == "inconclusive"
     assert finding_words(finding(some, verdict="supports", seeds_needed=12)) == "supports"
     assert finding_words(finding(some, verdict=None)) == "nobody has claimed anything"
@@ -102,7 +102,7 @@ def test_the_key_finding_is_the_first_that_decides(tell_study: TellStudy) -> Non
     waiting = replace(tell_study().findings[1], estimate=None)
     assert "against" in overview(tell_study(findings=(tell_study().findings[0], waiting))).key
     undecided = overview(tell_study(verdict="inconclusive", seeds_needed=12))
-    assert undecided.verdict == "inconclusive; 12 seeds would decide"
+    assert undecided.verdict == "inconclusive; about 12 seeds would decide"
     nothing = overview(tell_study(findings=(waiting,), is_proxy=False))
     assert (nothing.key, nothing.seeds, nothing.scale) == ("-", "0 of 5", "digits")
 
