@@ -10,7 +10,7 @@ from resnext.evaluation.calibration import Bin
 from resnext.evaluation.estimate import Estimate
 from resnext.evaluation.metrics import ClassScores, Scores
 from resnext.report.story import Attempt, Epoch, Examination, Mistake, Reliability, RunStory, Score
-from resnext.report.study_story import Calculated, EpochMean, Finding, Line, Published, StudyStory, StudyTable
+from resnext.report.study_story import Calculated, EpochMean, Finding, Line, PublishedFigure, StudyStory, StudyTable
 from resnext.spec.departures import Departure
 from resnext.spec.facts import Choice
 
@@ -179,7 +179,9 @@ def study_table(**given: Any) -> StudyTable:
             mean=mean,
             params=params,
             macs=macs,
-            paper=Published(value=paper, protocol="single crop 224, shorter side 256", source="arXiv 1611.05431v2"),
+            paper=PublishedFigure(
+                value=paper, protocol="single crop 224, shorter side 256", source="arXiv 1611.05431v2"
+            ),
         )
         for paths, width, params, macs, mean, paper in PROXY_LINES
     )

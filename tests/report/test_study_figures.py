@@ -16,7 +16,7 @@ from resnext.report.study_figures import (
     paper_by_cardinality,
     training_curves,
 )
-from resnext.report.study_story import Line, Published, StudyTable
+from resnext.report.study_story import Line, PublishedFigure, StudyTable
 
 TellStudy = Callable[..., StudyTable]
 TellLine = Callable[..., Line]
@@ -31,8 +31,8 @@ def heights(axes: Axes) -> list[list[float]]:
     return [[y for _, y in line.get_xydata().tolist()] for line in axes.lines]  # type: ignore[union-attr]
 
 
-def paper(value: float) -> Published:
-    return Published(value=value, protocol="single crop 224", source="s")
+def paper(value: float) -> PublishedFigure:
+    return PublishedFigure(value=value, protocol="single crop 224", source="s")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from resnext.evaluation.estimate import Estimate
 from resnext.report.study_page import study_page
-from resnext.report.study_story import Calculated, Line, Published, StudyStory, StudyTable
+from resnext.report.study_story import Calculated, Line, PublishedFigure, StudyStory, StudyTable
 
 TellStudy = Callable[..., StudyTable]
 TellStudies = Callable[..., StudyStory]
@@ -108,8 +108,8 @@ def test_a_setting_without_a_result_and_failed_runs_are_said(
 def test_others_stand_beside_the_paper_with_name_and_protocol(
     bare: TellStudy, tell_studies: TellStudies, read: Read
 ) -> None:
-    other = Published(value=3.8, protocol="last epoch", source="the log of a run", by="another framework")
-    paper = Published(value=3.58, protocol="mean of 10 runs", source="arXiv 1611.05431v2")
+    other = PublishedFigure(value=3.8, protocol="last epoch", source="the log of a run", by="another framework")
+    paper = PublishedFigure(value=3.58, protocol="mean of 10 runs", source="arXiv 1611.05431v2")
     words = read(study_page(tell_studies(bare({"others": (other,), "paper": paper})))).words
     assert "3.58 3.8 another framework, the log of a run: last epoch" in words
     assert "The paper's figures: mean of 10 runs." in words

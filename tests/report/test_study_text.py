@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from resnext.evaluation.estimate import Estimate
-from resnext.report.study_story import Calculated, Line, Published, StudyStory, StudyTable
+from resnext.report.study_story import Calculated, Line, PublishedFigure, StudyStory, StudyTable
 from resnext.report.study_text import study_markdown, study_summary
 
 TellStudy = Callable[..., StudyTable]
@@ -24,10 +24,10 @@ def test_the_markdown_of_a_study_is_as_it_was_seen(
     tell_study: TellStudy, tell_studies: TellStudies, tell_line: TellLine, golden: Callable[[str, str], None]
 ) -> None:
     others = (
-        Published(value=23.5, protocol="90 epochs", source="runs that end early", by="users of an example"),
-        Published(value=22.0, protocol="100 epochs", source="published elsewhere", by="various sources"),
+        PublishedFigure(value=23.5, protocol="90 epochs", source="runs that end early", by="users of an example"),
+        PublishedFigure(value=22.0, protocol="100 epochs", source="published elsewhere", by="various sources"),
     )
-    paper = Published(value=22.2, protocol="single crop 224", source="arXiv 1611.05431v2")
+    paper = PublishedFigure(value=22.2, protocol="single crop 224", source="arXiv 1611.05431v2")
     open_table = tell_study(
         scale="imagenet",
         scale_title="ImageNet-1K at 224x224 pixels, as in section 4",
@@ -63,7 +63,7 @@ def test_names_are_words_in_markdown_and_keep_tables_whole(
     tell_study: TellStudy, tell_studies: TellStudies, tell_line: TellLine
 ) -> None:
     values: dict[str, Any] = dict.fromkeys(("title", "question", "claim", "data", "quantity", "protocol"), HOSTILE)
-    published = Published(value=1.5, protocol=HOSTILE, source=HOSTILE, by=HOSTILE)
+    published = PublishedFigure(value=1.5, protocol=HOSTILE, source=HOSTILE, by=HOSTILE)
     lines = (tell_line(setting=HOSTILE, paper=published, others=(published,)), tell_line(2, 19))
     findings = (replace(tell_study().findings[0], name=HOSTILE),)
     table = tell_study(**values, lines=lines, findings=findings, facts={HOSTILE: HOSTILE})

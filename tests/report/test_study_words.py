@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from resnext.evaluation.estimate import Estimate
-from resnext.report.study_story import Finding, Line, Published, StudyTable
+from resnext.report.study_story import Finding, Line, PublishedFigure, StudyTable
 from resnext.report.study_words import (
     change_words,
     counted,
@@ -120,7 +120,7 @@ def test_notes_say_what_the_figures_under_a_table_mean_and_no_more(tell_study: T
     assert not [note for note in table_notes(whole) if "compare their order only" in note]
     assert [note for note in table_notes(whole) if note == "The paper's figures: single crop 224, shorter side 256."]
     assert table_notes(tell_study(lines=(tell_line(last=None, best=None),))) == ()
-    other = Published(value=1, protocol="ten crops", source="s")
+    other = PublishedFigure(value=1, protocol="ten crops", source="s")
     mixed = tell_study(lines=(*whole.lines, tell_line(paper=other)))
     assert not [note for note in table_notes(mixed) if "The paper's figures:" in note]
 

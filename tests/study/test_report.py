@@ -2,6 +2,7 @@ import pytest
 
 from resnext.evaluation.estimate import Estimate
 from resnext.study.calculated import CALCULATED
+from resnext.study.design import Answered
 from resnext.study.experiments import study_of
 from resnext.study.ledger import Asked
 from resnext.study.report import tell
@@ -109,6 +110,13 @@ def test_others_figures_stand_beside_the_plain_network_alone(ledger, data):
     lines = {line.setting: line for line in tell(ledger).tables[0].lines}
     assert lines["resnext11_32x2d"].others
     assert lines["resnext11_32x2d, without shortcuts"].others == ()
+
+
+def test_a_figure_that_is_no_longer_held_under_its_name_is_left_out(ledger, study):
+    [setting, *others] = study.settings
+    gone = setting.replace(answers=Answered(table="Table 9", setting="resnet50"))
+    ledger.append(asked(study.replace(settings=[gone, *others])))
+    assert tell(ledger).tables[0].lines[0].paper is None
 
 
 def test_facts_say_where_runs_were_made(filled):

@@ -9,7 +9,7 @@ from resnext.study.cost import Costs, made_here
 from resnext.study.design import Contrast, Trial
 from resnext.study.ledger import Ledger, LedgerError
 from resnext.study.runner import resolved
-from resnext.study.trial import run_trial
+from resnext.study.trial import run_trial, to_the_end
 from resnext.training.environment import processor
 from resnext.training.log import read_log
 from resnext.training.machine import Machine, num_cores
@@ -112,6 +112,19 @@ def test_a_run_stops_at_the_deadline_and_the_next_call_goes_on(runner, ledger):
     assert len(made(runner(watch=until_the_deadline))) == 1
     assert ledger.read().outcomes == {}
     assert len(made(runner())) == 3
+
+
+def test_a_run_that_memory_does_not_suffice_for_is_passed_over_and_the_others_are_made(runner, ledger):
+    def short_of_memory(run):
+        if run.task.recipe.network().cardinality == 4:
+            raise MemoryError("out of memory at step 1")
+        to_the_end(run)
+
+    mine = runner(watch=short_of_memory)
+    assert len(made(mine)) == 3
+    assert list(mine.passed_over.values()) == ["resnext11_4x1d, seed 0: out of memory at step 1"]
+    assert len(ledger.read().outcomes) == 2
+    assert mine.num_left() == 1
 
 
 def test_a_run_whose_loss_becomes_infinite_is_written_down_and_not_tried_again(runner, study, ledger):

@@ -190,8 +190,12 @@ def _carry_out(runner: "Runner", stop: "StopRequest", budget: str | None, *, is_
         is_waiting = turn.trial is None
     if num_left := runner.num_left():
         console.print(f"{num_left} of {len(runner.trials)} runs are still to be made; the same command goes on.")
+    for sentence in runner.passed_over.values():
+        console.print(f"  left out, {sentence}")
     if stop.is_set():
         raise typer.Exit(stop.status)
+    if runner.passed_over:
+        raise typer.Exit(1)
 
 
 def _print_outlook(runner: "Runner", outlook: "Outlook") -> None:

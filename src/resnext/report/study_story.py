@@ -10,7 +10,7 @@ Verdict = Literal["supports", "contradicts", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PublishedFigure:
     """A figure as somebody published it; `by` is None for the paper's authors."""
 
     value: float
@@ -45,8 +45,8 @@ class Line:
     last: Estimate | None
     best: Estimate | None
     num_failed: int
-    paper: Published | None
-    others: tuple[Published, ...]
+    paper: PublishedFigure | None
+    others: tuple[PublishedFigure, ...]
     images_per_second: float | None
     seconds: float | None
     curve: tuple[EpochMean, ...]

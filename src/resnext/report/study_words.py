@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from resnext.evaluation.estimate import Estimate
-from resnext.report.study_story import Finding, Line, Published, StudyTable, Verdict
+from resnext.report.study_story import Finding, Line, PublishedFigure, StudyTable, Verdict
 
 BEGIN = "resnext study run table3 --scale digits"
 EMPTY = "The ledger holds nothing yet. Begin with a study that takes minutes:"
@@ -106,7 +106,7 @@ def seeds_words(estimate: Estimate | None, asked: int | None = None, num_failed:
     return ", ".join(words)
 
 
-def published_words(published: Published) -> str:
+def published_words(published: PublishedFigure) -> str:
     """Say who published a figure, where, and by which protocol."""
     return f"{published.by or 'the paper'}, {published.source}: {published.protocol}"
 

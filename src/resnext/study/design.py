@@ -11,7 +11,6 @@ from resnext.spec.plan import Form
 from resnext.spec.protocol import ScoringProtocol
 from resnext.spec.recipe import Recipe
 from resnext.spec.value import Spec, SpecError
-from resnext.study.claims import find
 
 Quantity = Literal["top1_error_percent", "train_top1_error_percent"]
 View = Literal["single", "larger", "ten"]
@@ -30,16 +29,6 @@ class Answered(Spec):
     quantity: str = "top1_error_percent"
     data: str | None = None
     protocol: str | None = None
-
-    @model_validator(mode="after")
-    def _is_published(self) -> Self:
-        try:
-            found = find(**self.model_dump())
-        except ValueError as error:
-            raise SpecError(str(error)) from None
-        if found is None:
-            raise SpecError(f"setting = {self.setting!r}: {self.table} has no {self.quantity} of it")
-        return self
 
 
 class Setting(Spec):

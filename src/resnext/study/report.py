@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
 from resnext.evaluation.estimate import estimate
-from resnext.report.study_story import EpochMean, Line, Published, StudyStory, StudyTable
+from resnext.report.study_story import EpochMean, Line, PublishedFigure, StudyStory, StudyTable
 from resnext.spec.complexity import complexity
 from resnext.spec.departures import departures
 from resnext.study.calculated import CALCULATED
@@ -70,11 +70,12 @@ def _table(asked: Asked, pages: Pages) -> StudyTable:
 
 def _ended(setting: Setting, asked: Asked, pages: Pages) -> list[Outcome]:
     """Return the runs of a setting that have ended, of whatever seeds there are."""
-    return [
-        outcome
-        for outcome in pages.outcomes.values()
-        if outcome.key == key_of(setting.recipe, outcome.seed, setting.form, asked.data_digest)
-    ]
+    wanted = _but_seed(key_of(setting.recipe, 0, setting.form, asked.data_digest))
+    return [outcome for key, outcome in pages.outcomes.items() if _but_seed(key) == wanted]
+
+
+def _but_seed(key: str) -> str:
+    return key.rpartition("-")[0]
 
 
 def _line(setting: Setting, asked: Asked, ended: Sequence[Outcome]) -> Line:
@@ -116,11 +117,17 @@ def _curve(outcomes: Sequence[Outcome]) -> tuple[EpochMean, ...]:
 
 
 def _claim(answers: Answered | None, data: str) -> Claim | None:
-    """Return the published figure beside a setting: that of CIFAR-100 where the study is of that."""
+    """Return the published figure beside a setting, of CIFAR-100 where the study is of that; None where there is none.
+
+    A ledger may ask for what this version no longer holds under that name.
+    """
     if answers is None:
         return None
     of_cifar100 = answers.data == "cifar10" and data == "cifar100"
-    return find(**{**answers.model_dump(), **({"data": data} if of_cifar100 else {})})
+    try:
+        return find(**{**answers.model_dump(), **({"data": data} if of_cifar100 else {})})
+    except ValueError:
+        return None
 
 
 def _others(setting: Setting, claim: Claim | None) -> tuple[Claim, ...]:
@@ -129,8 +136,8 @@ def _others(setting: Setting, claim: Claim | None) -> tuple[Claim, ...]:
     return others(claim.setting, claim.quantity, claim.data) if claim and is_plain else ()
 
 
-def _published(claim: Claim) -> Published:
-    return Published(value=claim.value, protocol=claim.protocol, source=claim.source, by=claim.by)
+def _published(claim: Claim) -> PublishedFigure:
+    return PublishedFigure(value=claim.value, protocol=claim.protocol, source=claim.source, by=claim.by)
 
 
 def _facts(asked: Asked, made: Sequence[Outcome]) -> dict[str, str]:

@@ -50,7 +50,8 @@ class Runner:
 
     `only` names the settings that are made, all where it is empty. A run is begun where its forecast fits into what is
     left of `budget_seconds`, None for as long as it takes, and `watch`, which goes through the run, is to stop at
-    `deadline` one that takes longer.
+    `deadline` one that takes longer. `passed_over` says, by their keys, why runs were left out that memory did not
+    suffice for.
     """
 
     study: Study
@@ -69,6 +70,7 @@ class Runner:
         self.study = resolved(self.study, self.data, self.machine)
         wanted = trials(self.study.only(self.only) if self.only else self.study, self.num_seeds)
         self.trials = {key_of(trial.recipe, trial.seed, trial.form, self.data.digest): trial for trial in wanted}
+        self.passed_over: dict[str, str] = {}
         self._began = self.clock()
         self._speeds: dict[Form, float] = {}
 
@@ -119,8 +121,12 @@ class Runner:
                 )
                 if key is None:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
-                elif not self._make(key):
-                    return
+                    continue
+                try:
+                    if not self._make(key):
+                        return
+                except MemoryError as error:
+                    self.passed_over[key] = f"{self.trials[key].name}: {error}"
 
     def _make(self, key: str) -> bool:
         """Make a trial and write down what came of it; tell whether it came to its end."""
@@ -155,6 +161,7 @@ class Runner:
         return {
             key: known.seconds(self.trials[key], 0.0 if key in pages.outcomes else self._fraction(key))
             for key in _pending(self.trials, pages)
+            if key not in self.passed_over
         }
 
     def _fraction(self, key: str) -> float:
