@@ -126,6 +126,41 @@ def test_a_study_that_is_killed_at_any_moment_repeats_and_loses_nothing(start, s
     assert errors[out] == errors[tmp_path / "peace"]
 
 
+def test_a_run_that_takes_longer_than_was_thought_is_stopped_when_the_budget_is_spent(cli, sweep, photos, out):
+    arguments = ("--seeds", 1, "--data", photos, "--threads", 0, "--out", out)
+    cli("study", "run", sweep, *arguments)
+    path = out / "ledger.jsonl"
+    made = [{**line, "wall_seconds": 1e-6} if "wall_seconds" in line else line for line in lines(out, "outcome")]
+    path.write_text("".join(json.dumps(line) + "\n" for line in made))
+    longer = sweep.with_name("longer.toml")
+    longer.write_text(sweep.read_text().replace("[axes]", "[set]\nepochs = 100000\n[axes]"))
+    stopped = cli("study", "run", longer, *arguments, "--budget", "3s")
+    assert stopped.status == 0, stopped.err
+    assert "2 of 2 runs are still to be made; the same command goes on." in stopped.err
+    assert len(lines(out, "outcome")) == 2
+    [checkpoint, *_] = (out / "runs").glob("*/checkpoints/*")
+    assert checkpoint.exists()
+
+
+def test_a_damaged_line_is_named_and_the_others_are_told(cli, sweep, photos, out):
+    cli("study", "run", sweep, "--seeds", 1, "--data", photos, "--threads", 0, "--out", out)
+    with (out / "ledger.jsonl").open("a") as file:
+        file.write("damaged\n")
+    shown = cli("study", "report", "--out", out)
+    assert shown.status == 0
+    assert "line 4 is not read: it is not of a ledger" in shown.err
+    assert "cardinality 2" in (out / "report.md").read_text()
+
+
+def test_settings_that_share_runs_count_them_once_and_only_those_that_are_made_are_listed(cli, out):
+    shown = cli("study", "run", "protocols", "--out", out, "--dry-run", "--seeds", 1)
+    rows = [line for line in shown.out.splitlines() if line.startswith("resne")]
+    assert len(rows) == 6
+    assert sum("the same" in row for row in rows) == 4
+    only = cli("study", "run", "table3", "--out", out, "--dry-run", "--only", "resnet11_1x32d")
+    assert [line.split()[0] for line in only.out.splitlines() if line.startswith("resne")] == ["resnet11_1x32d"]
+
+
 def test_ctrl_c_keeps_what_was_learnt_and_says_how_to_go_on(start, sweep, photos, out):
     started = start("study", "run", sweep, "--seeds", 3, "--data", photos, "--threads", 0, "--out", out)
     started.until(lambda: "epoch 1/2" in started.err.read_text())

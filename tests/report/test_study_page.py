@@ -82,7 +82,8 @@ def test_a_proxy_is_called_one_wherever_its_figures_stand(html: str, bare: TellS
 
 
 @pytest.mark.parametrize(
-    "field", ["title", "question", "claim", "data", "scale", "quantity", "protocol", "rerun", "facts", "setting"]
+    "field",
+    ["title", "question", "claim", "data", "scale", "quantity", "protocol", "sweep", "rerun", "facts", "setting"],
 )
 def test_names_are_words_on_the_page_and_nothing_more(
     bare: TellStudy, tell_studies: TellStudies, read: Read, field: str

@@ -81,6 +81,12 @@ def test_a_fence_holds_whatever_is_in_a_command(tell_study: TellStudy, tell_stud
     assert "````\nresnext '```' | x\n````" in text
 
 
+def test_the_file_of_a_sweep_stands_above_its_command(tell_study: TellStudy, tell_studies: TellStudies) -> None:
+    table = tell_study(sweep="[axes]\ncardinality = [1, 2]\n", rerun="resnext study run own.toml")
+    text = study_markdown(tell_studies(table))
+    assert "```\n[axes]\ncardinality = [1, 2]\n```\n\n```\nresnext study run own.toml\n```" in text
+
+
 def test_calculated_numbers_stand_beside_the_papers(tell_studies: TellStudies) -> None:
     text = study_markdown(tell_studies())
     assert rows(text, "setting")[2:] == [

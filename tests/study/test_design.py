@@ -104,8 +104,16 @@ def resolved(study):
 def test_larger_images_are_larger_in_the_papers_proportion():
     protocol = protocol_of("larger", recipe(image={"size": 224, "crop_fraction": 0.875}))
     assert (protocol.preprocessing.image_size, protocol.preprocessing.resize_size) == (320, 366)
-    assert protocol_of("ten", recipe()).num_views == 10
     assert protocol_of("single", recipe()).preprocessing.image_size == 8
+
+
+def test_ten_crops_differ_where_the_recipe_crops_nothing_and_are_the_papers_where_it_crops():
+    sides = []
+    for image in ({"size": 8}, {"size": 224, "crop_fraction": 0.875}, {"size": 224, "crop_fraction": 0.7}):
+        protocol = protocol_of("ten", recipe(image=image))
+        assert protocol.num_views == 10
+        sides.append((protocol.preprocessing.image_size, protocol.preprocessing.resize_size))
+    assert sides == [(8, 9), (224, 256), (224, 320)]
 
 
 def test_a_study_of_some_settings_keeps_the_contrasts_that_they_suffice_for():

@@ -19,7 +19,7 @@ def test_what_was_written_is_read_back(ledger, outcome, study):
     pages = ledger.read()
     assert pages.asked == (asked,)
     assert list(pages.outcomes.values()) == entries
-    assert pages.torn is None
+    assert pages.problems == ()
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -65,26 +65,36 @@ def test_an_unfinished_last_line_is_told_and_cut_off_by_the_next(ledger, outcome
     ledger.append(outcome(20.0))
     with ledger.path.open("a") as file:
         file.write(torn)
-    assert ledger.read().torn == torn
+    [problem] = ledger.read().problems
+    assert problem.endswith(f"the last line was left unfinished, and is not read: {torn}")
     assert len(ledger.read().outcomes) == 1
     ledger.append(outcome(30.0, seed=1))
-    assert ledger.read().torn is None
+    assert ledger.read().problems == ()
     assert [line["seed"] for line in map(json.loads, ledger.path.read_text().splitlines())] == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("no JSON", "line 1 is not of a ledger"),
-        ("[]", "line 1 is not of a ledger"),
-        ('{"kind": "poem"}', "line 1 is not of a ledger"),
-        ('{"kind": "outcome", "seed": 1}', "line 1: recipe is missing"),
+        ("no JSON", "line 1 is not read: it is not of a ledger"),
+        ("[]", "line 1 is not read: it is not of a ledger"),
+        ('{"kind": "poem"}', "line 1 is not read: it is not of a ledger"),
+        ('{"kind": "outcome", "seed": 1}', "line 1 is not read: recipe is missing"),
     ],
 )
-def test_a_line_that_is_not_of_a_ledger_is_named(ledger, line, said):
+def test_a_line_that_is_not_of_a_ledger_is_named_and_read_past(ledger, outcome, line, said):
     ledger.folder.mkdir()
     ledger.path.write_text(line + "\n")
-    with pytest.raises(LedgerError, match=said):
+    ledger.append(outcome(20.0))
+    [problem] = ledger.read().problems
+    assert said in problem
+    assert len(ledger.read().outcomes) == 1
+
+
+def test_a_file_of_something_else_is_no_ledger(ledger):
+    ledger.folder.mkdir()
+    ledger.path.write_text("Dear diary,\n")
+    with pytest.raises(LedgerError, match="is no ledger, or damaged; restore the file"):
         ledger.read()
 
 

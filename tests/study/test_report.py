@@ -126,6 +126,11 @@ def test_facts_say_where_runs_were_made(filled):
     assert facts["commits"] == "not from a checkout"
 
 
+def test_runs_that_were_made_in_several_ways_are_told_apart(filled, outcome):
+    filled.append(outcome(30.0, seed=3, processor="H200", device="cuda", is_compiled=True))
+    assert tell(filled).tables[0].facts["made on"] == "cpu, 2 cores (9), H200, 2 cores, compiled (1)"
+
+
 def test_a_torn_ledger_is_told(filled):
     with filled.path.open("a") as file:
         file.write("{")

@@ -39,7 +39,7 @@ def test_axes_by_quoted_dotted_names_are_the_same(sweep):
         sweep(f"{RECIPE}[axes]\n{key} = [0.05, 0.1]\n")
         for key in ("optimiser.learning_rate", '"optimiser.learning_rate"')
     )
-    assert plain == quoted
+    assert plain.settings == quoted.settings
 
 
 def test_complexity_stays_that_of_the_network_it_is_like(sweep):
@@ -115,3 +115,8 @@ def test_what_cannot_be_trained_is_one_sentence_that_names_the_file(sweep, text,
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(SpecError, match=r"nothing.toml cannot be read"):
         read_sweep(tmp_path / "nothing.toml")
+
+
+def test_a_study_keeps_the_file_that_it_is_of(sweep):
+    text = f"{RECIPE}[axes]\ncardinality = [1, 2]\n"
+    assert sweep(text).sweep == text

@@ -168,8 +168,8 @@ def _carry_out(runner: "Runner", stop: "StopRequest", budget: str | None, *, is_
     from resnext.report.words import duration
 
     console = messages()
-    if torn := runner.ledger.read().torn:
-        console.print(f"  {runner.ledger.path}: the last line was left unfinished, and is not read: {torn[:60]}")
+    for problem in runner.ledger.read().problems:
+        console.print(f"  {problem}")
     with console.status("Forecasting"):
         outlook = runner.outlook()
     _print_outlook(runner, outlook)
@@ -203,18 +203,21 @@ def _print_outlook(runner: "Runner", outlook: "Outlook") -> None:
     from resnext.report.words import duration
     from resnext.spec.complexity import complexity
 
-    wanted = runner.study
+    wanted = runner.wanted
     settings = table(f"{wanted.title}", "setting", "parameters", "MACs", "runs to make", "each about")
+    listed: set[tuple[str, str]] = set()
     for setting in wanted.settings:
         network, size = setting.recipe.network(), setting.recipe.preprocessing().image_size
-        cost = complexity(network, size)
+        cost, made = complexity(network, size), (setting.recipe.digest(), setting.form)
         own = [
             seconds
             for trial, seconds in zip(outlook.pending, outlook.forecast_seconds, strict=True)
-            if (trial.recipe, trial.form) == (setting.recipe, setting.form)
+            if (trial.recipe.digest(), trial.form) == made
         ]
+        number = "the same" if made in listed else str(len(own))
+        listed.add(made)
         each = duration(sum(own) / len(own)) if own else "-"
-        settings.add_row(setting.name, thousands(cost.params), thousands(cost.macs), str(len(own)), each)
+        settings.add_row(setting.name, thousands(cost.params), thousands(cost.macs), number, each)
     results().print(settings)
     affordable = "" if runner.budget_seconds is None else f"; the budget is enough for {outlook.num_affordable}"
     messages().print(

@@ -71,8 +71,8 @@ class StudyTable:
     `quantity` says in words what is compared, with its unit, as in "top-1 error, %"; `protocol` says how. `num_seeds`
     are those that were asked for. `verdict` is None where nobody has claimed anything. `page_p` is the p-value of
     Page's test of a monotone trend. `seeds_needed` is how many seeds a verdict would need at the spread there is.
-    `departures` are of the first setting.
-    `facts` are names and values to be listed as they are.
+    `departures` are of the first setting, `facts` are names and values to be listed as they are, and `sweep` is what
+    the file of a user's own sweep says.
     """
 
     name: str
@@ -93,6 +93,7 @@ class StudyTable:
     seeds_needed: int | None
     departures: tuple[Departure, ...]
     facts: dict[str, str]
+    sweep: str | None = None
     rerun: str
 
 

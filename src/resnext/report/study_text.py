@@ -55,6 +55,8 @@ def _study(table: StudyTable) -> Iterator[str]:
         yield "\n".join(f"- {_text(name)}: {_text(value)}" for name, value in table.facts.items())
     yield from _departures(table)
     yield "### Run it again"
+    if table.sweep is not None:
+        yield _code(table.sweep.strip("\n"))
     yield _code(table.rerun)
     yield "<details><summary>Each setting by itself</summary>"
     for line in table.lines:

@@ -19,6 +19,7 @@ BUNDLED = "digits"  # the only data that a study has of its own
 OWN = "own"  # the scale of users' own sweeps
 
 _LARGER = 320 / 224  # the larger test images of Table 5, for the same network
+_SHORTER_SIDE = 256 / 224  # of the images that the paper's crops are cut from
 
 
 class Answered(Spec):
@@ -35,7 +36,8 @@ class Setting(Spec):
     """One line of a study's table: what is trained, and which of its figures is compared.
 
     `view` is what of a held-out image is seen: a central crop, one of larger images in the proportion of 320 to 224, or
-    ten crops. `answers` names the published figures beside it, None where there are none.
+    ten crops, of an image whose shorter side is at least 256/224 of theirs. `answers` names the published figures
+    beside it, None where there are none.
     """
 
     name: str
@@ -77,7 +79,7 @@ class Study(Spec):
     `question` is what is asked, `claim` what the paper says, `data` how the data is named, in capitals what the user
     fills in. `order` names settings from the one that should err most to the one that should err least, where they
     have an order. A proxy asks the question of other networks, images or lengths than the paper's: it can show the
-    paper's trend, not its figures.
+    paper's trend, not its figures. `sweep` is what the file of a user's own sweep says, None for the paper's.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Study(Spec):
     settings: Annotated[tuple[Setting, ...], Field(min_length=1)]
     contrasts: tuple[Contrast, ...] = ()
     order: tuple[str, ...] = ()
+    sweep: str | None = None
 
     @model_validator(mode="after")
     def _names_are_of_settings(self) -> Self:
@@ -171,4 +174,8 @@ def protocol_of(view: View, recipe: Recipe) -> ScoringProtocol:
     if view == "larger":
         sizes = {name: round(_LARGER * getattr(own, name)) for name in ("image_size", "resize_size")}
         return ScoringProtocol(preprocessing=own.replace(**sizes))
-    return ScoringProtocol(preprocessing=own, crops="ten" if view == "ten" else "single")
+    if view == "ten":
+        # Where a recipe crops nothing, the corners would all be the same.
+        shorter_side = max(own.resize_size, round(_SHORTER_SIDE * own.image_size))
+        return ScoringProtocol(preprocessing=own.replace(resize_size=shorter_side), crops="ten")
+    return ScoringProtocol(preprocessing=own)

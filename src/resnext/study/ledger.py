@@ -17,17 +17,18 @@ from pydantic import Field
 
 from resnext.spec.plan import Form
 from resnext.spec.recipe import Recipe
-from resnext.spec.value import Spec, SpecError
+from resnext.spec.value import Spec
 from resnext.study.design import Setting, Study, Trial, View
 
 _LEDGER, _RUNS = "ledger.jsonl", "runs"
 _KEY_LETTERS = 16
+_TORN_LETTERS = 60  # of an unfinished line that are shown
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class LedgerError(ValueError):
-    """A ledger that cannot be read; the message names the file and the line."""
+    """A file that is no ledger, or one that lacks what is asked of it; the message names it."""
 
 
 class EpochErrors(Spec):
@@ -107,12 +108,13 @@ def key_of(recipe: Recipe, seed: int, form: Form, data_digest: str) -> str:
 class Pages:
     """What a ledger holds: each study of some data as it was asked last, and each run as it ended last.
 
-    `torn` is what a killed process left unfinished at the end; None where it is whole.
+    `problems` names the lines that are not read: what a killed process left unfinished at the end, and what is damaged
+    or of another version.
     """
 
     asked: tuple[Asked, ...]
     outcomes: dict[str, Outcome]
-    torn: str | None = None
+    problems: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -123,20 +125,30 @@ class Ledger:
         self.path = folder / _LEDGER
 
     def read(self) -> Pages:
-        """Read all that is whole. Raises `LedgerError` where a line is not of a ledger."""
+        """Read all that can be read. Raises `LedgerError` where not a line is of a ledger."""
         text = self.path.read_bytes() if self.path.exists() else b""
         whole, _, torn = text.rpartition(b"\n")
         asked: dict[tuple[str, str, str], Asked] = {}
         outcomes: dict[str, Outcome] = {}
+        problems = []
         for number, line in enumerate(whole.splitlines(), start=1):
-            entry = self._entry(number, line)
+            try:
+                entry = _entry(line)
+            except ValueError as error:
+                problems.append(f"{self.path}, line {number} is not read: {error}")
+                continue
             if isinstance(entry, Asked):
                 name = (entry.study.name, entry.study.scale, entry.data_digest)
                 asked.pop(name, None)
                 asked[name] = entry
             else:
                 outcomes[entry.key] = entry
-        return Pages(tuple(asked.values()), outcomes, torn.decode(errors="replace") or None)
+        if problems and not asked and not outcomes:
+            raise LedgerError(f"{self.path} is no ledger, or damaged; restore the file or give another --out")
+        if torn:
+            left = torn[:_TORN_LETTERS].decode(errors="replace")
+            problems.append(f"{self.path}: the last line was left unfinished, and is not read: {left}")
+        return Pages(tuple(asked.values()), outcomes, tuple(problems))
 
     def append(self, entry: Asked | Outcome) -> None:
         """Write an entry, whole or not at all. Raises `OSError` where it cannot be written."""
@@ -169,12 +181,13 @@ class Ledger:
         finally:
             lock.release()
 
-    def _entry(self, number: int, line: bytes) -> Asked | Outcome:
-        try:
-            fields: dict[str, Any] = dict(json.loads(line))
-            kinds: dict[str, type[Asked] | type[Outcome]] = {"asked": Asked, "outcome": Outcome}
-            return kinds[fields.pop("kind")](**fields)
-        except SpecError as error:
-            raise LedgerError(f"{self.path}, line {number}: {error}") from None
-        except (KeyError, TypeError, ValueError):
-            raise LedgerError(f"{self.path}, line {number} is not of a ledger; restore the file") from None
+
+def _entry(line: bytes) -> Asked | Outcome:
+    """Read a line. Raises `ValueError` where it is not of a ledger of this version."""
+    kinds: dict[str, type[Asked] | type[Outcome]] = {"asked": Asked, "outcome": Outcome}
+    try:
+        fields: dict[str, Any] = dict(json.loads(line))
+        kind = kinds[fields.pop("kind")]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("it is not of a ledger") from None
+    return kind(**fields)

@@ -25,11 +25,10 @@ _QUANTITIES = {
 def tell(ledger: Ledger) -> StudyStory:
     """Tell all that a ledger holds. Raises `LedgerError` where it cannot be read."""
     pages = ledger.read()
-    torn = f"{ledger.path}: the last line was left unfinished and is not read" if pages.torn else None
     return StudyStory(
         tables=tuple(_table(asked, pages) for asked in pages.asked),
         calculated=tuple(calculate() for calculate in CALCULATED.values()),
-        problems=(torn,) if torn else (),
+        problems=pages.problems,
     )
 
 
@@ -64,6 +63,7 @@ def _table(asked: Asked, pages: Pages) -> StudyTable:
         seeds_needed=judged.seeds_needed,
         departures=departures(first.recipe),
         facts=_facts(asked, made),
+        sweep=study.sweep,
         rerun=_command(asked),
     )
 
@@ -149,10 +149,15 @@ def _facts(asked: Asked, made: Sequence[Outcome]) -> dict[str, str]:
         "data": f"{asked.data}, digest {asked.data_digest[:12]}",
         "errors": f"on {made[0].num_images:,} {made[0].split} images",
         "runs": f"{len({outcome.key for outcome in made})}, {hours:.1f} hours in all",
-        "made on": _counted(f"{outcome.device}, {outcome.num_cores} cores" for outcome in made),
+        "made on": _counted(_place(outcome) for outcome in made),
         "versions": _counted(f"torch {outcome.versions['torch']}" for outcome in made),
         "commits": _counted(outcome.commit[:12] if outcome.commit else "not from a checkout" for outcome in made),
     }
+
+
+def _place(outcome: Outcome) -> str:
+    compiled = ", compiled" if outcome.is_compiled else ""
+    return f"{outcome.processor or outcome.device}, {outcome.num_cores} cores{compiled}"
 
 
 def _counted(values: Iterable[str]) -> str:

@@ -48,10 +48,10 @@ class Turn:
 class Runner:
     """Carries out a study with so many seeds, each run once, whoever else writes the same ledger.
 
-    `only` names the settings that are made, all where it is empty. A run is begun where its forecast fits into what is
-    left of `budget_seconds`, None for as long as it takes, and `watch`, which goes through the run, is to stop at
-    `deadline` one that takes longer. `passed_over` says, by their keys, why runs were left out that memory did not
-    suffice for.
+    `only` names the settings that are made, all where it is empty; `wanted` is the study of those. A run is begun where
+    its forecast fits into what is left of `budget_seconds`, None for as long as it takes, and `watch`, which goes
+    through the run, is to stop at `deadline` one that takes longer. `passed_over` says, by their keys, why runs were
+    left out that memory did not suffice for.
     """
 
     study: Study
@@ -68,8 +68,11 @@ class Runner:
         if self.num_seeds < 1:
             raise SpecError(f"seeds = {self.num_seeds}: at least 1 is needed, and 2 for an interval")
         self.study = resolved(self.study, self.data, self.machine)
-        wanted = trials(self.study.only(self.only) if self.only else self.study, self.num_seeds)
-        self.trials = {key_of(trial.recipe, trial.seed, trial.form, self.data.digest): trial for trial in wanted}
+        self.wanted = self.study.only(self.only) if self.only else self.study
+        self.trials = {
+            key_of(trial.recipe, trial.seed, trial.form, self.data.digest): trial
+            for trial in trials(self.wanted, self.num_seeds)
+        }
         self.passed_over: dict[str, str] = {}
         self._began = self.clock()
         self._speeds: dict[Form, float] = {}

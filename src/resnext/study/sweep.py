@@ -52,7 +52,8 @@ class Sweep(Spec):
 def read_sweep(path: Path) -> Study:
     """Read a sweep as a study. Raises `SpecError` where the file says something that cannot be trained."""
     try:
-        return study_of_sweep(path.stem, Sweep.from_toml(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        return study_of_sweep(path.stem, Sweep.from_toml(text)).replace(sweep=text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}") from None
     except SpecError as error:
