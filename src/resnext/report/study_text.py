@@ -67,7 +67,7 @@ def _study(table: StudyTable) -> Iterator[str]:
 
 def _settings(table: StudyTable) -> str:
     ours = "ours (proxy)" if table.is_proxy else "ours"
-    numbers = {"C", "d", ours, "paper", "best epoch", "params", "MACs", "images/s", "time a run"}
+    numbers = {"C", "d", ours, "paper", "others", "best epoch", "params", "MACs", "images/s", "time a run"}
     columns = ["setting", "C", "d", ours, "seeds", "paper", "others", "best epoch", "params", "MACs", "images/s"]
     rows = [_setting(table, line) for line in table.lines]
     return _table([*columns, "time a run"], rows, numbers, optional={"others", "best epoch"})
@@ -77,7 +77,6 @@ def _setting(table: StudyTable, line: Line) -> list[str]:
     paper = words.paper_figure(table, line)
     if line.paper and words.paper_protocol(table.lines) is None:
         paper += f" {_text(line.paper.protocol)}"
-    others = [f"{other.value} {_text(words.published_words(other))}" for other in line.others]
     return [
         _text(line.setting),
         str(line.cardinality),
@@ -85,7 +84,7 @@ def _setting(table: StudyTable, line: Line) -> list[str]:
         words.figure_words(line.last),
         words.seeds_words(line.last, table.num_seeds, line.num_failed),
         paper,
-        "<br>".join(others) or "-",
+        words.others_figures(line),
         words.figure_words(line.best) if line.best else "-",
         words.counted(line.params),
         words.counted(line.macs),

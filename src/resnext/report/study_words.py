@@ -111,6 +111,11 @@ def published_words(published: PublishedFigure) -> str:
     return f"{published.by or 'the paper'}, {published.source}: {published.protocol}"
 
 
+def others_figures(line: Line) -> str:
+    """Write the figures that others published of a setting; who they are is among the notes of the table."""
+    return ", ".join(f"{other.value}" for other in line.others) or "-"
+
+
 def paper_protocol(lines: tuple[Line, ...]) -> str | None:
     """Return the protocol of the paper's figures where all have the same, else None."""
     protocols = {line.paper.protocol for line in lines if line.paper}
@@ -132,7 +137,10 @@ def table_notes(table: StudyTable) -> tuple[str, ...]:
         f"The paper's figures: {protocol}.": protocol is not None,
         NOT_COMPARABLE: table.is_proxy and any(line.paper or line.others for line in table.lines),
     }
-    return tuple(note for note, is_needed in notes.items() if is_needed)
+    others = [
+        f"{line.setting}, {other.value}: {published_words(other)}." for line in table.lines for other in line.others
+    ]
+    return (*(note for note, is_needed in notes.items() if is_needed), *others)
 
 
 def trend_words(page_p: float) -> str:
