@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from resnext import __version__
+from resnext.cli.benchmark import benchmark
 from resnext.cli.describe import describe
 from resnext.cli.env import env
 from resnext.cli.evaluate import evaluate
@@ -38,6 +39,6 @@ def resnext(
     """ResNeXt made whole: train an image classifier, score it, ask it, and look into the network."""
 
 
-for command in (describe, inspect, train, evaluate, predict, push, env):
+for command in (describe, inspect, train, evaluate, predict, benchmark, push, env):
     app.command()(command)
 app.add_typer(study)

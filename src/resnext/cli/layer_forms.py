@@ -1,0 +1,153 @@
+"""How the forms of grouped convolutions are measured and shown on the command line."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from resnext.cli.console import messages, results, table
+from resnext.inference.contest import Ratio
+from resnext.inference.layer_forms import DEFAULT
+from resnext.inference.measure_forms import (
+    DTYPES,
+    NUM_ROUNDS,
+    GroupedLayer,
+    LayerForms,
+    Precision,
+    Timing,
+    chosen_variants,
+    grouped_layers,
+    measure_forms,
+    precisions_here,
+    whole_gain,
+)
+from resnext.model.network import Network
+from resnext.training.environment import processor
+from resnext.training.provenance import versions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MOST_NAMED = 3
+
+
+def show_layer_forms(subject: str, network: Network, example: Tensor, *, as_json: bool) -> None:
+    """Measure the grouped convolutions of a network and print what was found."""
+    layers = grouped_layers(network, example)
+    measured: list[LayerForms] = []
+    for forms in _measured(network, layers):
+        measured.append(forms)
+        if not as_json:
+            _print_layer(results(), forms)
+    gains = {
+        precision: whole_gain(network, example, variants, precision)
+        for precision in precisions_here()
+        if (variants := chosen_variants(measured, precision))
+    }
+    if as_json:
+        print(json.dumps(_as_json(subject, example, measured, gains)))
+    else:
+        _print_conclusion(results(), subject, measured, gains)
+
+
+def _measured(network: Network, layers: Sequence[GroupedLayer]) -> Iterator[LayerForms]:
+    """Measure each layer in each precision, showing on a terminal how many are done."""
+    from rich.progress import track
+
+    pairs = [(layer, precision) for layer in layers for precision in precisions_here()]
+    console = messages()
+    shown = track(pairs, "Timing layers", console=console, transient=True, disable=not console.is_terminal)
+    for layer, precision in shown:
+        yield measure_forms(network, layer, precision)
+
+
+def _print_layer(console: "Console", forms: LayerForms) -> None:
+    names = forms.layer.names
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    title = f"\n{forms.precision}: {forms.layer.shape}\n{', '.join(names[:_MOST_NAMED])}{more}"
+    rows = table(title, "form", "layout", "ms", "middle half", "times as fast", "95 % interval", "")
+    for timing in forms.timings:
+        form = timing.variant.form(forms.layer.shape.groups)
+        rows.add_row(form, timing.variant.layout, *_figures(timing), _mark(timing, forms))
+    console.print(rows)
+
+
+def _figures(timing: Timing) -> tuple[str, str, str, str]:
+    if timing.gain is None:
+        return "-", "-", "-", "-"
+    gain = timing.gain
+    return (
+        f"{timing.latency_ms_p50:.3f}",
+        f"{timing.latency_ms_p25:.3f} to {timing.latency_ms_p75:.3f}",
+        f"{gain.median:.2f}",
+        f"{gain.low:.2f} to {gain.high:.2f}",
+    )
+
+
+def _mark(timing: Timing, forms: LayerForms) -> str:
+    if timing.gain is None:
+        return f"not equal: off by {timing.relative_error:.0e}"
+    if forms.chosen and timing.variant == forms.chosen.variant:
+        return "chosen"
+    return "default" if timing.variant == DEFAULT else ""
+
+
+def _print_conclusion(
+    console: "Console", subject: str, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+) -> None:
+    if not measured:
+        console.print(f"{subject} has no grouped convolutions; there is nothing to choose")
+        return
+    num_threads = torch.get_num_threads()
+    threads = f"{num_threads} thread{'s' * (num_threads > 1)}"
+    place = f"{threads}, torch {torch.__version__}, {processor(torch.device('cpu'))}"
+    console.print(f"\nThe quickest call of each of {NUM_ROUNDS} rounds, in the median; {place}")
+    for precision in DTYPES:
+        of_precision = [forms for forms in measured if forms.precision == precision]
+        if of_precision:
+            _print_choice(console, of_precision, gains.get(precision))
+        else:
+            console.print(f"{precision}: left out, this processor has no instructions for it")
+
+
+def _print_choice(console: "Console", measured: Sequence[LayerForms], gain: Ratio | None) -> None:
+    precision, num_layers = measured[0].precision, sum(len(forms.layer.names) for forms in measured)
+    if gain is None:
+        console.print(
+            f"{precision}: nothing beats the default, grouped in channels_last, by more than the noise on any of"
+            f" {num_layers} layers of {len(measured)} shapes; they stay as they are"
+        )
+        return
+    for forms in measured:
+        if forms.chosen is not None:
+            variant, layer = forms.chosen.variant, forms.layer
+            chosen = f"{variant.form(layer.shape.groups)} in {variant.layout}"
+            console.print(
+                f"{precision}: {chosen} is chosen for {len(layer.names)} of {num_layers} layers, {layer.shape}:"
+                f" {_in_words(forms.chosen.gain)}"
+            )
+    console.print(f"{precision}: the whole network with what is chosen, in eager torch: {_in_words(gain)}")
+
+
+def _in_words(gain: Ratio) -> str:
+    return f"{gain.median:.2f} times as fast as the default ({gain.low:.2f} to {gain.high:.2f})"
+
+
+def _as_json(
+    subject: str, example: Tensor, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+) -> dict[str, Any]:
+    return {
+        "subject": subject,
+        "batch_size": example.shape[0],
+        "image_size": example.shape[-1],
+        "num_threads": torch.get_num_threads(),
+        "num_rounds": NUM_ROUNDS,
+        "processor": processor(torch.device("cpu")),
+        "versions": versions(),
+        "left_out": [precision for precision in DTYPES if precision not in precisions_here()],
+        "layers": [asdict(forms) for forms in measured],
+        "whole_network": {precision: asdict(gain) for precision, gain in gains.items()},
+    }

@@ -1,0 +1,250 @@
+"""Which way to compute each grouped convolution is fastest here: measured layer by layer on the processor.
+
+It depends on shape, hardware and library. Each variant is checked against float64 and timed as it would stand in the
+network, so that a layout other than the network's pays for its two conversions. Precision changes answers and is not
+chosen here: in each, variants compete with the default of the same precision.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from resnext.inference.contest import Ratio, race, times_as_fast
+from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Variant, apply_forms
+
+Precision = Literal["fp32", "bf16"]
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# How far a variant may be from float64: the norm of the difference over the norm of the answer.
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-2}
+LEAST_GAIN = 1.03
+NUM_ROUNDS = 15
+
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """What decides how fast a convolution is; sizes are (height, width), `map_size` that of its input."""
+
+    batch_size: int
+    in_channels: int
+    out_channels: int
+    groups: int
+    map_size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+
+    def __str__(self) -> str:
+        kernel, stride, size = ("x".join(map(str, sides)) for sides in (self.kernel_size, self.stride, self.map_size))
+        strided = f"/{stride}" if max(self.stride) > 1 else ""
+        channels = f"{self.in_channels} -> {self.out_channels} in {self.groups} groups"
+        return f"{kernel}{strided}, {channels}, {self.batch_size} of {size}"
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Return all forms in both layouts, the default first: groups as they are, merged by 2, 4, 8, ..., dense."""
+        powers = [2**power for power in range(self.groups.bit_length()) if self.groups % 2**power == 0]
+        merged = dict.fromkeys([*powers, self.groups])
+        return tuple(Variant(number, layout) for number in merged for layout in MEMORY_FORMATS)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedLayer:
+    """The grouped convolutions of a network that have one shape, by their names in it."""
+
+    shape: LayerShape
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long a variant takes, in quartiles over rounds, and how many times as fast as the default it is.
+
+    A variant that is further from float64 than is tolerated is not timed.
+    """
+
+    variant: Variant
+    relative_error: float
+    latency_ms_p25: float | None = None
+    latency_ms_p50: float | None = None
+    latency_ms_p75: float | None = None
+    gain: Ratio | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The variant that beats the default, and its gain in rounds of their own."""
+
+    variant: Variant
+    gain: Ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerForms:
+    """What was measured of a layer; `chosen` is None where nothing beats the default by more than the noise."""
+
+    layer: GroupedLayer
+    precision: Precision
+    timings: tuple[Timing, ...]
+    chosen: Chosen | None
+
+
+class Runner(Protocol):
+    """Makes a layer ready to run on a map by some engine; what it returns computes once and gives the answer."""
+
+    def __call__(self, layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
+        """Prepare a layer for maps (batch, channels, height, width)."""
+        ...
+
+
+def in_torch(layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
+    """Run a layer in torch, as it is."""
+    return lambda: cast(Tensor, layer(maps))
+
+
+def precisions_here() -> tuple[Precision, ...]:
+    """Return the precisions for which this processor has instructions."""
+    capabilities = torch.cpu.get_capabilities()
+    has_bf16 = any(capabilities.get(instructions, False) for instructions in _BF16_INSTRUCTIONS)
+    return ("fp32", "bf16") if has_bf16 else ("fp32",)
+
+
+@torch.inference_mode()
+def grouped_layers(network: nn.Module, example: Tensor) -> tuple[GroupedLayer, ...]:
+    """Find the grouped convolutions of a network by one pass over an example batch, one entry for each shape.
+
+    Those of subclasses of `nn.Conv2d`, which cannot be packed, are passed over; one that runs at several sizes counts
+    at the first. The network is not changed. Raises `ValueError` where it is not on the CPU.
+    """
+    if example.device.type != "cpu":
+        raise ValueError(f"an example on {example.device}: forms are timed on the CPU; move network and example there")
+    watched = deepcopy(network).eval()
+    shapes: dict[str, LayerShape] = {}
+    for name, module in watched.named_modules():
+        if type(module) is nn.Conv2d and module.groups > 1:
+            module.register_forward_pre_hook(_remember(name, shapes))
+    watched(example)
+    return tuple(
+        GroupedLayer(shape, tuple(name for name, of_name in shapes.items() if of_name == shape))
+        for shape in dict.fromkeys(shapes.values())
+    )
+
+
+@torch.inference_mode()
+def measure_forms(
+    network: nn.Module,
+    layer: GroupedLayer,
+    precision: Precision = "fp32",
+    num_rounds: int = NUM_ROUNDS,
+    run: Runner = in_torch,
+) -> LayerForms:
+    """Time all variants of a layer in turn and choose the one, if any, that beats the default by more than the noise.
+
+    The fastest of all meets the default once more in rounds of their own, because the best of many noisy figures looks
+    better than it is. It is chosen where both times the whole 95 % interval of its gain lies above 1.03.
+    Raises `ValueError` where the default itself is not equal to float64 within `TOLERANCES`.
+    """
+    conv = cast(nn.Conv2d, network.get_submodule(layer.names[0]))
+    exact_maps = _random_maps(layer.shape)
+    exact = deepcopy(conv).double()(exact_maps)
+    rounded = deepcopy(conv).to(DTYPES[precision])
+    maps = exact_maps.to(DTYPES[precision], memory_format=torch.channels_last)
+    runs = {variant: run(variant.of(rounded), maps) for variant in layer.shape.variants()}
+    errors = {variant: _relative_error(compute(), exact) for variant, compute in runs.items()}
+    if not errors[DEFAULT] <= TOLERANCES[precision]:
+        raise ValueError(
+            f"{layer.names[0]} differs from float64 by {errors[DEFAULT]:.1e} in {precision}, more than"
+            f" {TOLERANCES[precision]:.0e}; are its weights finite?"
+        )
+    equal = {variant: compute for variant, compute in runs.items() if errors[variant] <= TOLERANCES[precision]}
+    times = race(equal, num_rounds)
+    timings = tuple(_timing(variant, errors[variant], times) for variant in runs)
+    return LayerForms(layer=layer, precision=precision, timings=timings, chosen=_choose(timings, equal, num_rounds))
+
+
+def chosen_variants(measured: Iterable[LayerForms], precision: Precision = "fp32") -> dict[str, Variant]:
+    """Return what `apply_forms` takes: the variants that were chosen for a precision, by the names of the layers."""
+    return {
+        name: forms.chosen.variant
+        for forms in measured
+        if forms.precision == precision and forms.chosen is not None
+        for name in forms.layer.names
+    }
+
+
+@torch.inference_mode()
+def whole_gain(
+    network: nn.Module,
+    example: Tensor,
+    variants: Mapping[str, Variant],
+    precision: Precision = "fp32",
+    num_rounds: int = NUM_ROUNDS,
+) -> Ratio:
+    """Return how many times as fast a whole network is with these variants as without, in eager torch."""
+    images = example.to(DTYPES[precision], memory_format=torch.channels_last)
+    plain = deepcopy(network).eval().to(DTYPES[precision]).to(memory_format=torch.channels_last)
+    changed = apply_forms(plain, variants)
+    times = race({"plain": lambda: plain(images), "changed": lambda: changed(images)}, num_rounds)
+    return times_as_fast(times["plain"], times["changed"])
+
+
+def _choose(timings: Sequence[Timing], runs: Mapping[Variant, Callable[[], Tensor]], num_rounds: int) -> Chosen | None:
+    gains = {timing.variant: timing.gain for timing in timings if timing.gain and timing.variant != DEFAULT}
+    fastest = max(gains, key=lambda variant: gains[variant].median, default=None)
+    if fastest is None or gains[fastest].low <= LEAST_GAIN:
+        return None
+    times = race({variant: runs[variant] for variant in (DEFAULT, fastest)}, num_rounds)
+    gain = times_as_fast(times[DEFAULT], times[fastest])
+    return Chosen(fastest, gain) if gain.low > LEAST_GAIN else None
+
+
+def _timing(variant: Variant, relative_error: float, times: Mapping[Variant, Sequence[float]]) -> Timing:
+    if variant not in times:
+        return Timing(variant=variant, relative_error=relative_error)
+    p25, p50, p75 = quantiles(times[variant], n=4)
+    return Timing(
+        variant=variant,
+        relative_error=relative_error,
+        latency_ms_p25=p25,
+        latency_ms_p50=p50,
+        latency_ms_p75=p75,
+        gain=times_as_fast(times[DEFAULT], times[variant]),
+    )
+
+
+def _remember(name: str, shapes: dict[str, LayerShape]) -> Callable[[nn.Conv2d, tuple[Tensor, ...]], None]:
+    """Return a hook that notes the shape at which a convolution first runs."""
+
+    def note(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+        batch_size, _, *map_size = inputs[0].shape
+        shape = LayerShape(
+            batch_size=batch_size,
+            in_channels=conv.in_channels,
+            out_channels=conv.out_channels,
+            groups=conv.groups,
+            map_size=tuple(map_size),
+            kernel_size=conv.kernel_size,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+        )
+        shapes.setdefault(name, shape)
+
+    return note
+
+
+def _random_maps(shape: LayerShape) -> Tensor:
+    size = (shape.batch_size, shape.in_channels, *shape.map_size)
+    return torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def _relative_error(actual: Tensor, exact: Tensor) -> float:
+    least = torch.finfo(exact.dtype).tiny
+    return float((actual.double() - exact).norm() / exact.norm().clamp_min(least))

@@ -1,0 +1,116 @@
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resnext.inference import contest
+
+Cli = Callable[..., Any]
+
+NETWORK = "resnext11_2x2d"
+LAYERS = [f"stages.{stage}.0.transform.conv" for stage in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest, "_SAMPLE_MS", 0.01)
+
+
+@pytest.fixture
+def only_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+
+
+@pytest.fixture
+def restored_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def measured(cli: Cli, *arguments: str | Path) -> dict[str, Any]:
+    shown = cli("benchmark", *arguments, "--forms", "--json")
+    assert (shown.status, shown.err) == (0, "")
+    return json.loads(shown.out)  # type: ignore[no-any-return]
+
+
+@pytest.mark.usefixtures("only_fp32")
+def test_every_shape_has_a_table_of_forms_and_layouts(cli: Cli) -> None:
+    shown = cli("benchmark", NETWORK, "--forms")
+    assert (shown.status, shown.err) == (0, "")
+    assert all(name in shown.out for name in LAYERS)
+    assert "fp32: 3x3/2x2, 8 -> 8 in 2 groups, 1 of 32x32" in shown.out
+    rows = [line.split()[:2] for line in shown.out.splitlines() if line.startswith(("grouped", "dense"))]
+    assert rows == [[form, layout] for form in ("grouped", "dense") for layout in ("channels_last", "contiguous")] * 3
+    assert shown.out.count(" default\n") == 3
+    assert "bf16: left out, this processor has no instructions for it" in shown.out
+
+
+@pytest.mark.usefixtures("only_fp32")
+def test_where_nothing_is_faster_it_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnext.inference.measure_forms.LEAST_GAIN", 1e9)
+    said = cli("benchmark", NETWORK, "--forms").out.splitlines()[-2]
+    assert said.startswith(
+        "fp32: nothing beats the default, grouped in channels_last, by more than the noise on any of"
+    )
+    assert said.endswith("3 layers of 3 shapes; they stay as they are")
+
+
+@pytest.mark.usefixtures("only_fp32")
+def test_what_is_chosen_is_named_and_raced_in_the_whole_network(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnext.inference.measure_forms.LEAST_GAIN", 0.0)
+    lines = cli("benchmark", NETWORK, "--forms").out.splitlines()
+    assert sum(line.endswith(" chosen") for line in lines) == 3
+    assert sum("is chosen for 1 of 3 layers" in line for line in lines) == 3
+    assert lines[-2].startswith("fp32: the whole network with what is chosen, in eager torch: ")
+
+
+def test_everything_is_there_as_json(cli: Cli) -> None:
+    found = measured(cli, NETWORK, "--batch-size", "2", "--image-size", "16")
+    assert (found["subject"], found["batch_size"], found["image_size"]) == (NETWORK, 2, 16)
+    assert found["versions"]["torch"] == torch.__version__
+    precisions = [precision for precision in ("fp32", "bf16") if precision not in found["left_out"]]
+    assert [(layer["layer"]["names"][0], layer["precision"]) for layer in found["layers"]] == [
+        (name, precision) for name in LAYERS for precision in precisions
+    ]
+    for layer in found["layers"]:
+        assert layer["layer"]["shape"]["batch_size"] == 2
+        assert len(layer["timings"]) == 4
+        assert all(timing["latency_ms_p50"] > 0 for timing in layer["timings"])
+
+
+@pytest.mark.usefixtures("only_fp32", "restored_threads")
+def test_threads_may_be_given(cli: Cli) -> None:
+    assert measured(cli, NETWORK, "--threads", "2")["num_threads"] == 2
+
+
+@pytest.mark.usefixtures("only_fp32")
+def test_an_artefact_is_measured_at_its_own_image_size(cli: Cli, artefact: Path) -> None:
+    found = measured(cli, artefact)
+    assert found["image_size"] == 16
+    assert [layer["layer"]["names"][0] for layer in found["layers"]] == LAYERS
+
+
+def test_a_network_without_groups_has_nothing_to_choose(cli: Cli) -> None:
+    shown = cli("benchmark", "resnet11_1x4d", "--forms")
+    assert (shown.status, shown.out) == (0, "resnet11_1x4d has no grouped convolutions; there is nothing to choose\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((NETWORK,), "nothing to measure; give --forms"),
+        (("alexnet", "--forms"), "alexnet"),
+        (("none.safetensors", "--forms"), "none.safetensors"),
+        ((NETWORK, "--forms", "--batch-size", "0"), "--batch-size"),
+        ((NETWORK, "--forms", "--threads", "0"), "--threads"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_with_status_2(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    shown = cli("benchmark", *arguments)
+    assert (shown.status, shown.out) == (2, "")
+    assert said in shown.err
+    assert "Traceback" not in shown.err
