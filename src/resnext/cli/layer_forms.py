@@ -36,12 +36,7 @@ _MOST_NAMED = 3
 
 def show_layer_forms(subject: str, network: Network, example: Tensor, *, as_json: bool) -> None:
     """Measure the grouped convolutions of a network and print what was found."""
-    layers = grouped_layers(network, example)
-    measured: list[LayerForms] = []
-    for forms in _measured(network, layers):
-        measured.append(forms)
-        if not as_json:
-            _print_layer(results(), forms)
+    measured = list(_measured(network, grouped_layers(network, example)))
     gains = {
         precision: whole_gain(network, example, variants, precision)
         for precision in precisions_here()
@@ -49,8 +44,10 @@ def show_layer_forms(subject: str, network: Network, example: Tensor, *, as_json
     }
     if as_json:
         print(json.dumps(_as_json(subject, example, measured, gains)))
-    else:
-        _print_conclusion(results(), subject, measured, gains)
+        return
+    for forms in measured:
+        _print_layer(results(), forms)
+    _print_conclusion(results(), subject, measured, gains)
 
 
 def _measured(network: Network, layers: Sequence[GroupedLayer]) -> Iterator[LayerForms]:
