@@ -56,7 +56,15 @@ def _measured(network: Network, layers: Sequence[GroupedLayer]) -> Iterator[Laye
 
     pairs = [(layer, precision) for layer in layers for precision in precisions_here()]
     console = messages()
-    shown = track(pairs, "Timing layers", console=console, transient=True, disable=not console.is_terminal)
+    # A display that moves often would take time from what is timed.
+    shown = track(
+        pairs,
+        "Timing layers",
+        console=console,
+        transient=True,
+        refresh_per_second=1,
+        disable=not console.is_terminal,
+    )
     for layer, precision in shown:
         yield measure_forms(network, layer, precision)
 
@@ -65,22 +73,21 @@ def _print_layer(console: "Console", forms: LayerForms) -> None:
     names = forms.layer.names
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     title = f"\n{forms.precision}: {forms.layer.shape}\n{', '.join(names[:_MOST_NAMED])}{more}"
-    rows = table(title, "form", "layout", "ms", "middle half", "times as fast", "95 % interval", "")
+    rows = table(title, "form", "layout", "ms", "quartiles", "times as fast (95 %)", "")
     for timing in forms.timings:
         form = timing.variant.form(forms.layer.shape.groups)
         rows.add_row(form, timing.variant.layout, *_figures(timing), _mark(timing, forms))
     console.print(rows)
 
 
-def _figures(timing: Timing) -> tuple[str, str, str, str]:
+def _figures(timing: Timing) -> tuple[str, str, str]:
     if timing.gain is None:
-        return "-", "-", "-", "-"
+        return "-", "-", "-"
     gain = timing.gain
     return (
         f"{timing.latency_ms_p50:.3f}",
-        f"{timing.latency_ms_p25:.3f} to {timing.latency_ms_p75:.3f}",
-        f"{gain.median:.2f}",
-        f"{gain.low:.2f} to {gain.high:.2f}",
+        f"{timing.latency_ms_p25:.3f}-{timing.latency_ms_p75:.3f}",
+        f"{gain.median:.2f} ({gain.low:.2f} to {gain.high:.2f})",
     )
 
 
