@@ -47,7 +47,7 @@ def test_a_sweep_is_trained_reported_and_not_trained_again(cli, sweep, photos, o
     assert len(lines(out, "outcome")) == 4
     again = cli("study", "run", sweep, "--seeds", 2, "--data", photos, "--out", out)
     assert (again.status, len(lines(out, "outcome"))) == (0, 4)
-    assert "4 of 4 runs are done" in again.err
+    assert "4 of 4 runs are done." in again.err
     shown = cli("study", "report", "--out", out)
     assert shown.out.split() == [str(out / "report.html"), str(out / "report.md")]
     assert "cardinality 2" in (out / "report.md").read_text()

@@ -219,11 +219,10 @@ def _print_outlook(runner: "Runner", outlook: "Outlook") -> None:
         each = duration(sum(own) / len(own)) if own else "-"
         settings.add_row(setting.name, thousands(cost.params), thousands(cost.macs), number, each)
     results().print(settings)
-    affordable = "" if runner.budget_seconds is None else f"; the budget is enough for {outlook.num_affordable}"
-    messages().print(
-        f"{wanted.question} {outlook.num_done} of {len(runner.trials)} runs are done;"
-        f" the others take about {duration(sum(outlook.forecast_seconds))}{affordable}."
-    )
+    left = f"; the others take about {duration(sum(outlook.forecast_seconds))}" if outlook.pending else ""
+    if left and runner.budget_seconds is not None:
+        left += f"; the budget is enough for {outlook.num_affordable}"
+    messages().print(f"{wanted.question} {outlook.num_done} of {len(runner.trials)} runs are done{left}.")
     if wanted.is_proxy:
         messages().print("A proxy: it tests the paper's trend on other networks or images, not its figures.")
 

@@ -165,7 +165,7 @@ def grouping(scale: Scale) -> Study:
         name="grouping",
         title="What grouping costs and what the wider bottleneck buys back",
         question="What does grouping alone change, and what does the width that it pays for?",
-        claim="The paper has no network of the same width in groups; it says that the wider one errs least.",
+        claim="It has no network of the same width in groups; the wider one errs least.",
         settings=[dense, grouped, relaxed],
         contrasts=[
             difference(relaxed.name, dense.name),
