@@ -80,7 +80,7 @@ def test_a_stopped_run_keeps_its_last_step_and_goes_on_bit_for_bit(
 
 def test_a_second_ctrl_c_stops_at_once(start: Cli, photos: Path, tiny: Path, kept: Any, tmp_path: Path) -> None:
     run = kept(tmp_path / "run")
-    slow = ("--model", "resnext50_32x4d", "--set", "architecture.base_channels=32", "--set", "image.size=256")
+    slow = ("--model", "resnext50_32x4d", "--set", "architecture.base_channels=32", "--set", "image.size=96")
     whole = ("--set", "batch_size=48", "--set", "batch_norm_images=2", "--micro-batch", "2")
     started = start("train", photos, "--recipe", tiny, *slow, *whole, "--threads", "0", "--out", run.folder)
     started.until(lambda: run.lines("attempts.jsonl") and started.catches(signal.SIGTERM))

@@ -35,7 +35,8 @@ def stop_request(*, speaks: bool = True) -> Iterator[StopRequest]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         request.signal = number
-        signal.signal(signal.SIGINT, previous[signal.SIGINT])
+        # Not what was there before: a shell lets what it starts in the background ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if speaks:
             said = "\nStopping after this step or scoring, with a checkpoint; Ctrl-C again stops at once."
             print(said, file=sys.stderr, flush=True)
