@@ -4,13 +4,13 @@ import pytest
 import torch
 from tests.study.conftest import recipe
 
+from resnext.model.device import processor
 from resnext.spec.value import SpecError
 from resnext.study.cost import Costs, made_here
 from resnext.study.design import Contrast, Trial
 from resnext.study.ledger import Ledger, LedgerError
 from resnext.study.runner import resolved
 from resnext.study.trial import run_trial, to_the_end
-from resnext.training.environment import processor
 from resnext.training.log import read_log
 from resnext.training.machine import Machine, num_cores
 

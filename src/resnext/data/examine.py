@@ -13,8 +13,8 @@ from resnext.data.found import Admission, ClassImages, Found
 from resnext.data.index import Index, Labelled, Paths
 from resnext.data.quarantine import not_found
 from resnext.data.split import split_by_content
-from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError, decode
+from resnext.imaging.threads import in_threads
 
 MAX_EXAMINED = 20_000
 NOT_TRAINED = "left out, a class without training images"

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from resnext.cache import cache_folder
+
 _FORMAT = 1  # raise it whenever the same folder would be indexed otherwise, so that no older index is taken
 
 
@@ -72,14 +74,9 @@ class Index:
 
 
 def cache_file(root: Path) -> Path:
-    """Return the file in which the index of a folder is kept, in `$XDG_CACHE_HOME` or `~/.cache`.
-
-    Raises `RuntimeError` where the user has no home.
-    """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    cache = base if base.is_absolute() else Path.home() / ".cache"
+    """Return the file in which the index of a folder is kept. Raises `RuntimeError` where the user has no home."""
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()
-    return cache / "resnext" / "folders" / f"{key}.npz"
+    return cache_folder() / "folders" / f"{key}.npz"
 
 
 def recall(root: Path) -> Index | None:

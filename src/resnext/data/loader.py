@@ -17,8 +17,8 @@ from resnext.data.dataset import Dataset, Indexed, Picture
 from resnext.data.mixing import DrawMix, Mix
 from resnext.data.sampler import Indices, Sampler
 from resnext.data.stream import Sample, Stream
-from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError
+from resnext.imaging.threads import in_threads
 from resnext.imaging.transform import stack
 from resnext.imaging.views import views
 from resnext.spec.preprocessing import Preprocessing

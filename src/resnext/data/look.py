@@ -9,11 +9,11 @@ from PIL import Image
 
 from resnext.data.dataset import Data, EncodedDataset, Indexed, Picture
 from resnext.data.stream import Sample
-from resnext.data.threads import in_threads
 from resnext.data.views import pictures
 from resnext.imaging.decode import Fault, ImageError, decode
 from resnext.imaging.fingerprint import Fingerprint, fingerprint
 from resnext.imaging.probe import Header, probe
+from resnext.imaging.threads import in_threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from resnext.data.loader import Batch, UnreadableError, make_batch, read_ahead, 
 from resnext.data.mixing import DrawMix
 from resnext.data.sampler import Indices, Sampler
 from resnext.data.stream import Sample, Stream
-from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError
+from resnext.imaging.threads import in_threads
 
 WINDOW = 1024
 

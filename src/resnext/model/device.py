@@ -1,5 +1,10 @@
 """Where a network computes."""
 
+import platform
+import re
+from contextlib import suppress
+from pathlib import Path
+
 import torch
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "could not create a primitive")  # CUDA, torch, oneDNN
@@ -19,6 +24,16 @@ def pick_device(name: str = "auto") -> torch.device:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device = {name!r}: cannot be used here ({reason}); 'auto' and 'cpu' can") from None
     return device
+
+
+def processor(device: torch.device) -> str:
+    """Return the name of the GPU, or of the CPU as far as the system tells it; empty where it does not."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    with suppress(OSError):
+        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        return named[1] if named else platform.processor()
+    return platform.processor()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

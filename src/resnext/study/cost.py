@@ -7,12 +7,12 @@ from statistics import median
 import torch
 
 from resnext.data.dataset import Data
+from resnext.model.device import processor
 from resnext.spec.complexity import complexity
 from resnext.spec.plan import Form
 from resnext.spec.recipe import chosen
 from resnext.study.design import Trial, protocol_of
 from resnext.study.ledger import Outcome
-from resnext.training.environment import processor
 from resnext.training.forecast import forecast_of
 from resnext.training.machine import Machine, num_cores
 from resnext.training.task import Task

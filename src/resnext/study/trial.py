@@ -15,11 +15,11 @@ from resnext.data.dataset import Data
 from resnext.data.loader import view_batches
 from resnext.evaluation.evaluate import evaluate, mean_over_views
 from resnext.inference.classifier import load
+from resnext.model.device import processor
 from resnext.spec.recipe import Recipe
 from resnext.study.design import Trial, View, protocol_of
 from resnext.study.ledger import EpochErrors, Outcome
 from resnext.training.conduct import Conduct
-from resnext.training.environment import processor
 from resnext.training.learner import NonFiniteLossError
 from resnext.training.log import read_log
 from resnext.training.machine import Machine, num_cores

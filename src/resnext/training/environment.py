@@ -75,16 +75,6 @@ def devices() -> dict[str, Any]:
     return found
 
 
-def processor(device: torch.device) -> str:
-    """Return the name of the GPU, or of the CPU as far as the system tells it; empty where it does not."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    with suppress(OSError):
-        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        return named[1] if named else platform.processor()
-    return platform.processor()
-
-
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that change what this package does, without the name of a home folder.
 

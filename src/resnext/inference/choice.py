@@ -1,0 +1,130 @@
+"""Which engine is quickest here: measured once for a network, a batch and a precision, and remembered."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+import torch
+
+from resnext.artefact.sealed import write_atomically
+from resnext.cache import cache_folder
+from resnext.inference.engine import Engine, EngineError, EngineName, Precision
+from resnext.inference.engines import ENGINES, Ready, installed
+from resnext.model.device import processor
+
+_NUM_ROUNDS, _MOST_SECONDS = 9, 4.0
+_VERSIONS = ("resnext", "torch", "onnxruntime", "openvino")
+_MOST_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The engine that was quickest, and the milliseconds an image that each took; empty where there is only one."""
+
+    engine: EngineName
+    milliseconds: Mapping[EngineName, float]
+    is_remembered: bool = False
+
+    def words(self) -> str:
+        """Say what was chosen and why."""
+        if not self.milliseconds:
+            return f"engine {self.engine}, the only one installed here"
+        times = ", ".join(f"{name} {each:.3g} ms" for name, each in sorted(self.milliseconds.items(), key=_second))
+        return f"engine {self.engine}: {times} an image{', measured earlier' if self.is_remembered else ''}"
+
+
+def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]:
+    """Return the quickest engine that is installed here, measured on the example, or remembered from an earlier call.
+
+    What is remembered holds for the processor, the number of threads, the versions, the network's layers, the shape of
+    the example and the precision. Raises `EngineError` where no engine has the precision.
+    """
+    key = _key(ready, precision)
+    remembered = _recall(key)
+    if remembered is not None:
+        return remembered, ready.engine(remembered.engine, precision)
+    engines: dict[EngineName, Engine] = {}
+    reasons = []
+    for name in installed(ready.example.device):
+        try:
+            engines[name] = ready.engine(name, precision)
+        except ValueError as error:
+            reasons.append(str(error))
+    if not engines:
+        raise EngineError(f"no engine computes in {precision} here: {'; '.join(reasons)}")
+    milliseconds = _timed(engines, ready) if len(engines) > 1 else {}
+    quickest = min(milliseconds, key=milliseconds.__getitem__, default=next(iter(engines)))
+    choice = Choice(engine=quickest, milliseconds=milliseconds)
+    _remember(key, choice)
+    return choice, engines[quickest]
+
+
+def _timed(engines: Mapping[EngineName, Engine], ready: Ready) -> dict[EngineName, float]:
+    """Return the median milliseconds an image, each engine in turn, after a call that is not counted."""
+    for engine in engines.values():
+        engine(ready.example)
+    seconds: dict[EngineName, list[float]] = {name: [] for name in engines}
+    began = time.perf_counter()
+    for _ in range(_NUM_ROUNDS):
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            engine(ready.example)
+            if ready.example.is_cuda:
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+        if time.perf_counter() - began > _MOST_SECONDS:
+            break
+    return {name: 1000 * median(each) / len(ready.example) for name, each in seconds.items()}
+
+
+def _key(ready: Ready, precision: Precision) -> str:
+    layers = [(name, tuple(tensor.shape)) for name, tensor in ready.network.state_dict().items()]
+    here = (processor(ready.example.device), torch.get_num_threads(), [_version(package) for package in _VERSIONS])
+    told = repr((here, type(ready.network).__name__, layers, tuple(ready.example.shape), precision))
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _file() -> Path:
+    return cache_folder() / "engines.json"
+
+
+def _recall(key: str) -> Choice | None:
+    try:
+        held = json.loads(_file().read_text())[key]
+        times = {name: float(value) for name, value in held["milliseconds"].items()}
+        if {held["engine"], *times} <= set(ENGINES):
+            return Choice(engine=held["engine"], milliseconds=cast(dict[EngineName, float], times), is_remembered=True)
+    except Exception:  # a damaged or foreign file raises almost anything, and measuring anew mends it
+        pass
+    return None
+
+
+def _remember(key: str, choice: Choice) -> None:
+    """Keep a choice for the next call; do without where it cannot be written."""
+    with suppress(OSError, RuntimeError):
+        path = _file()
+        held = {}
+        with suppress(OSError, ValueError):
+            held = dict(json.loads(path.read_text()))
+        held = dict([*held.items()][-_MOST_REMEMBERED:])
+        held[key] = {"engine": choice.engine, "milliseconds": dict(choice.milliseconds)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(held, indent=1).encode())
+
+
+def _second(pair: tuple[EngineName, float]) -> float:
+    return pair[1]

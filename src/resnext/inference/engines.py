@@ -1,0 +1,69 @@
+"""Every engine by its name, and a module on any of them."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib.util import find_spec
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from resnext.inference.engine import Engine, EngineError, EngineName, Precision
+from resnext.inference.fuse import fuse
+from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine, onnx_model
+from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
+from resnext.inference.program import program_of
+from resnext.inference.torch_engine import CompiledEngine, TorchEngine
+
+ENGINES = get_args(EngineName)
+_PACKAGES: Mapping[EngineName, tuple[str, ...]] = {
+    "onnxruntime": ("onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+}
+
+
+class Ready:
+    """A module made ready for engines: folded, and as a program once one asks for it.
+
+    `example` is a batch of its input, which says the size and the number of images that engines are made for.
+    """
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        self.network = fuse(network, example)
+        self.example = example
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """The module as a program. Raises `ValueError` where it cannot be followed."""
+        return program_of(self.network, self.example)
+
+    def engine(self, name: EngineName, precision: Precision = "fp32") -> Engine:
+        """Return an engine. Raises `EngineError` where it cannot be had here, with what can."""
+        if name not in ENGINES:
+            raise EngineError(f"engine = {name!r}: allowed are auto, {', '.join(ENGINES)}")
+        if precision == "bf16":
+            _check_bf16(self.example.device)
+        if name in _PACKAGES and self.example.device.type != "cpu":
+            raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
+        made: Engine = _MAKERS[name](self, precision)
+        return made
+
+
+def installed(device: torch.device) -> tuple[EngineName, ...]:
+    """Return the engines that can be had on a device without a minute's compilation, the nearest first."""
+    others = tuple(name for name, needs in _PACKAGES.items() if all(map(find_spec, needs)))
+    return ("torch", *(others if device.type == "cpu" else ()))
+
+
+def _check_bf16(device: torch.device) -> None:
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise EngineError("precision = 'bf16': this CPU has no instructions for it; use 'fp32'")
+
+
+_MAKERS: Mapping[EngineName, Callable[[Ready, Precision], Engine]] = {
+    "torch": lambda ready, precision: TorchEngine(ready.network, precision),
+    "compiled": lambda ready, precision: CompiledEngine(ready.network, len(ready.example), precision),
+    "onnxruntime": lambda ready, precision: OnnxRuntimeEngine(onnx_model(ready.program).SerializeToString(), precision),
+    "openvino": lambda ready, precision: OpenVINOEngine(openvino_model(ready.program), len(ready.example), precision),
+}

@@ -1,0 +1,64 @@
+"""Engines of torch itself: eager with batch normalisation folded in, and compiled."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnext.inference.engine import EngineError, EngineName, Precision
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_FOLDS_CONSTANTS: dict[str, Any] = {"freezing": True}  # weights are laid out once for the kernels that read them
+
+
+class TorchEngine:
+    """A module in torch, channels last, on the device where its weights are."""
+
+    name: EngineName = "torch"
+
+    def __init__(self, network: nn.Module, precision: Precision = "fp32") -> None:
+        self.precision: Precision = precision
+        self._network = _ready(network, precision)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return logits (batch, classes) of normalised images."""
+        return self._network(_laid_out(pixels, self.precision)).float()  # type: ignore[no-any-return]
+
+
+class CompiledEngine:
+    """A module compiled by torch.compile for batches of one shape, which takes up to a minute at the first of them.
+
+    A smaller batch is filled up to `batch_size`, so that a last one is not compiled anew.
+    """
+
+    name: EngineName = "compiled"
+
+    def __init__(self, network: nn.Module, batch_size: int, precision: Precision = "fp32") -> None:
+        self.precision: Precision = precision
+        self._batch_size = batch_size
+        self._network: Any = torch.compile(_ready(network, precision), dynamic=False, options=_FOLDS_CONSTANTS)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return logits (batch, classes) of normalised images."""
+        missing = max(0, self._batch_size - len(pixels))
+        filled = F.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing))
+        try:
+            return self._network(_laid_out(filled, self.precision))[: len(pixels)].float()  # type: ignore[no-any-return]
+        except torch._dynamo.exc.TorchDynamoException as error:
+            said = str(error).strip().partition("\n")[0]
+            raise EngineError(f"engine 'compiled': torch.compile fails here ({said}); use engine 'torch'") from None
+
+
+def _ready(network: nn.Module, precision: Precision) -> nn.Module:
+    if precision not in _DTYPES:
+        raise EngineError(f"precision = {precision!r}: torch computes in {' or '.join(_DTYPES)}; int8 needs openvino")
+    own = deepcopy(network).eval().to(_DTYPES[precision])
+    return own.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+
+def _laid_out(pixels: Tensor, precision: Precision) -> Tensor:
+    return pixels.to(dtype=_DTYPES[precision], memory_format=torch.channels_last)
