@@ -33,9 +33,9 @@ from resnext.inference.measure_forms import (
     precisions_here,
     whole_gain,
 )
+from resnext.model.device import processor
 from resnext.model.forms import build
 from resnext.model.network import Network
-from resnext.training.environment import processor
 from resnext.training.provenance import versions
 
 NETWORK = "resnext50_32x4d"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnext.data.loader import evaluation_batches, view_batches
     from resnext.data.open import open_data
     from resnext.evaluation.evaluate import evaluate, mean_over_views
+    from resnext.inference.accelerate import accelerate
     from resnext.inference.classifier import Classifier, Prediction, load
     from resnext.model.forms import build, convert, convert_tensors
     from resnext.spec.architecture import Architecture, architecture
@@ -36,6 +37,7 @@ __all__ = [
     "Prediction",
     "ScoringProtocol",
     "Weights",
+    "accelerate",
     "architecture",
     "build",
     "complexity",
@@ -70,6 +72,7 @@ _HOMES = {
     "Prediction": "resnext.inference.classifier",
     "ScoringProtocol": "resnext.spec.protocol",
     "Weights": "resnext.artefact.weights",
+    "accelerate": "resnext.inference.accelerate",
     "architecture": "resnext.spec.architecture",
     "build": "resnext.model.forms",
     "complexity": "resnext.spec.complexity",

@@ -24,8 +24,8 @@ from resnext.inference.measure_forms import (
     precisions_here,
     whole_gain,
 )
+from resnext.model.device import processor
 from resnext.model.network import Network
-from resnext.training.environment import processor
 from resnext.training.provenance import versions
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from torch.export import ExportedProgram
 from resnext.inference.engine import EngineError, EngineName, Precision
 
 _INSTALL = "pip install 'resnext[onnx]'"
+_FATAL = 4
 
 
 class OnnxRuntimeEngine:
@@ -24,6 +25,7 @@ class OnnxRuntimeEngine:
         self.precision: Precision = precision
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = _FATAL  # what fails is raised too
         try:
             self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its own types of error share no base
@@ -32,11 +34,12 @@ class OnnxRuntimeEngine:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes) of normalised images."""
-        if any(
-            isinstance(has, int) and has != given for has, given in zip(self._input.shape, pixels.shape, strict=True)
-        ):
-            raise EngineError(f"images of shape {tuple(pixels.shape)}: this model takes {tuple(self._input.shape)}")
-        [logits] = self._session.run(None, {self._input.name: pixels.contiguous().numpy()})
+        try:
+            [logits] = self._session.run(None, {self._input.name: pixels.contiguous().numpy()})
+        except Exception as error:  # its own types of error share no base
+            raise EngineError(
+                f"images of shape {tuple(pixels.shape)}: this model takes {tuple(self._input.shape)} ({_said(error)})"
+            ) from None
         return torch.from_numpy(logits)
 
 

@@ -42,8 +42,6 @@ class OpenVINOEngine:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes) of normalised images."""
-        if not self._takes.compatible(openvino_module().PartialShape(list(pixels.shape))):
-            raise EngineError(f"images of shape {tuple(pixels.shape)}: this model takes {self._takes}")
         parts = pixels.contiguous().chunk(len(self._queue))
         logits: dict[int, Tensor] = {}
 
@@ -51,9 +49,14 @@ class OpenVINOEngine:
             logits[number] = torch.from_numpy(request.get_output_tensor(0).data.copy())
 
         self._queue.set_callback(keep)
-        for number, part in enumerate(parts):
-            self._queue.start_async(part.numpy(), number, share_inputs=True)
-        self._queue.wait_all()
+        try:
+            for number, part in enumerate(parts):
+                self._queue.start_async(part.numpy(), number, share_inputs=True)
+            self._queue.wait_all()
+        except RuntimeError as error:
+            raise EngineError(
+                f"images of shape {tuple(pixels.shape)}: this model takes {self._takes} ({_said(error)})"
+            ) from None
         return torch.cat([logits[number] for number in range(len(parts))])
 
 

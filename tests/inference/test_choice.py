@@ -1,0 +1,77 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import resnext
+from resnext.inference import choice as engine_choice
+from resnext.inference.choice import Choice, choose
+from resnext.inference.engine import EngineError
+from resnext.inference.engines import Ready, installed
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return resnext.build("resnext11_2x2d").eval()
+
+
+def images(count: int) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_is_chosen_is_the_quickest_of_all_that_are_installed(network: nn.Module) -> None:
+    choice, engine = choose(Ready(network, images(2)))
+    assert set(choice.milliseconds) == set(installed(torch.device("cpu")))
+    assert choice.engine == engine.name == min(choice.milliseconds, key=lambda name: choice.milliseconds[name])
+
+
+def test_a_choice_is_remembered_for_the_same_network_batch_and_precision_and_made_anew_for_others(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = choose(Ready(network, images(2)))
+    again, engine = choose(Ready(network, images(2)))
+    assert (again.engine, again.is_remembered, engine.name) == (first.engine, True, first.engine)
+    assert not choose(Ready(network, images(3)))[0].is_remembered
+    assert not choose(Ready(resnext.build("resnext11_1x4d"), images(2)))[0].is_remembered
+    monkeypatch.setattr(engine_choice, "version", lambda package: "another")
+    assert not choose(Ready(network, images(2)))[0].is_remembered
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", '{"engines": 1}', "null", '{"KEY": {"engine": "steam"}}'])
+def test_a_damaged_memory_is_measured_anew_and_mended(network: nn.Module, damaged: str) -> None:
+    ready = Ready(network, images(2))
+    choose(ready)
+    path = engine_choice._file()
+    path.write_text(damaged.replace("KEY", engine_choice._key(ready, "fp32")))
+    assert not choose(ready)[0].is_remembered
+    assert choose(ready)[0].is_remembered
+
+
+def test_a_memory_that_cannot_be_written_is_done_without(
+    network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert choose(Ready(network, images(2)))[1](images(2)).shape == (2, 1000)
+
+
+def test_a_precision_that_no_engine_has_is_told_with_the_reason_of_each(network: nn.Module) -> None:
+    with pytest.raises(EngineError, match=r"^no engine computes in int8 here: .*torch.*"):
+        choose(Ready(network, images(2)), "int8")
+
+
+def test_a_choice_says_what_it_is_made_of() -> None:
+    times = {"torch": 98.04, "openvino": 41.0, "onnxruntime": 46.26}
+    choice = Choice(engine="openvino", milliseconds=times)  # type: ignore[arg-type]
+    assert choice.words() == "engine openvino: openvino 41 ms, onnxruntime 46.3 ms, torch 98 ms an image"
+    remembered = Choice(engine="openvino", milliseconds=times, is_remembered=True)  # type: ignore[arg-type]
+    assert remembered.words() == choice.words() + ", measured earlier"
+    assert Choice(engine="torch", milliseconds={}).words() == "engine torch, the only one installed here"
