@@ -141,8 +141,9 @@ def test_a_module_that_cannot_be_followed_is_told_so_and_auto_does_without_a_pro
     ("engine", "precision", "said"),
     [
         ("tensorrt", "fp32", "engine = 'tensorrt': allowed are auto, torch, compiled, onnxruntime, openvino"),
-        ("torch", "fp16", "precision = 'fp16': "),
-        ("torch", "int8", "precision = 'int8': torch computes in fp32 or bf16; int8 needs openvino"),
+        ("torch", "int8", "precision = 'int8': allowed are fp32, bf16"),
+        ("openvino", "int8", "precision = 'int8': allowed are fp32, bf16"),
+        ("auto", "int8", "no engine computes in int8 here: precision = 'int8': allowed are fp32, bf16"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(engine: str, precision: str, said: str) -> None:

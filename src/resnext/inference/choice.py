@@ -58,7 +58,7 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
         except ValueError as error:
             reasons.append(str(error))
     if not engines:
-        raise EngineError(f"no engine computes in {precision} here: {'; '.join(reasons)}")
+        raise EngineError(f"no engine computes in {precision} here: {'; '.join(dict.fromkeys(reasons))}")
     milliseconds = _timed(engines, ready) if len(engines) > 1 else {}
     quickest = min(milliseconds, key=milliseconds.__getitem__, default=next(iter(engines)))
     choice = Choice(engine=quickest, milliseconds=milliseconds)
@@ -118,7 +118,7 @@ def _remember(key: str, choice: Choice) -> None:
     with suppress(OSError, RuntimeError):
         path = _file()
         held = {}
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):
             held = dict(json.loads(path.read_text()))
         held = dict([*held.items()][-_MOST_REMEMBERED:])
         held[key] = {"engine": choice.engine, "milliseconds": dict(choice.milliseconds)}

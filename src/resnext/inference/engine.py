@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 EngineName = Literal["torch", "compiled", "onnxruntime", "openvino"]
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16"]
 
 
 class EngineError(ValueError):

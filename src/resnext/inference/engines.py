@@ -17,6 +17,7 @@ from resnext.inference.program import program_of
 from resnext.inference.torch_engine import CompiledEngine, TorchEngine
 
 ENGINES = get_args(EngineName)
+PRECISIONS = get_args(Precision)
 _PACKAGES: Mapping[EngineName, tuple[str, ...]] = {
     "onnxruntime": ("onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
@@ -42,6 +43,8 @@ class Ready:
         """Return an engine. Raises `EngineError` where it cannot be had here, with what can."""
         if name not in ENGINES:
             raise EngineError(f"engine = {name!r}: allowed are auto, {', '.join(ENGINES)}")
+        if precision not in PRECISIONS:
+            raise EngineError(f"precision = {precision!r}: allowed are {', '.join(PRECISIONS)}")
         if precision == "bf16":
             _check_bf16(self.example.device)
         if name in _PACKAGES and self.example.device.type != "cpu":

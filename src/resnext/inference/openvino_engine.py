@@ -11,7 +11,7 @@ from resnext.inference.engine import EngineError, EngineName, Precision
 if TYPE_CHECKING:
     import openvino
 
-_TYPES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what a quantised model leaves in floating point
+_TYPES = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVINOEngine:
@@ -54,6 +54,7 @@ class OpenVINOEngine:
                 self._queue.start_async(part.numpy(), number, share_inputs=True)
             self._queue.wait_all()
         except RuntimeError as error:
+            self._queue = openvino_module().AsyncInferQueue(self._compiled)  # this one would repeat its error
             raise EngineError(
                 f"images of shape {tuple(pixels.shape)}: this model takes {self._takes} ({_said(error)})"
             ) from None

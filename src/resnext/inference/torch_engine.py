@@ -54,8 +54,6 @@ class CompiledEngine:
 
 
 def _ready(network: nn.Module, precision: Precision) -> nn.Module:
-    if precision not in _DTYPES:
-        raise EngineError(f"precision = {precision!r}: torch computes in {' or '.join(_DTYPES)}; int8 needs openvino")
     own = deepcopy(network).eval().to(_DTYPES[precision])
     return own.to(memory_format=torch.channels_last)
 
