@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from resnext.data.colour import random_colours
-from resnext.data.erasing import Box, random_erasing
+from resnext.data.erasing import Box as ErasedBox
+from resnext.data.erasing import random_erasing
 from resnext.data.policy import Canvas, trivial_augment
 from resnext.imaging.transform import RESAMPLING, central_crop
+from resnext.imaging.undecoded import Box, Undecoded, decoded_for
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation, chosen
 
@@ -36,15 +38,16 @@ class Variant:
     image: Image.Image
     colour: NDArray[np.float32] | None = None
     shift: tuple[int, int] | None = None
-    erased: Box | None = None
+    erased: ErasedBox | None = None
 
 
-Augment = Callable[[Image.Image, np.random.Generator], Variant]
+Augment = Callable[[Image.Image | Undecoded, np.random.Generator], Variant]
 
 
 def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augment:
     """Return the function that turns a training image into a random variant of the network's input size.
 
+    One that is not decoded yet is decoded no larger than the crop needs, see `decoded_for`.
     It draws, in order: the crop, the rotation, the policy's change, the colours (see `random_colours`), the flip, the
     shift, what is erased; what the recipe does not vary draws nothing.
     """
@@ -58,12 +61,12 @@ def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augme
     whole_pixels = augmentation.aspect == "uniform_swapped"
     canvas, size = Canvas.of(preprocessing), preprocessing.image_size
 
-    def augment(image: Image.Image, rng: np.random.Generator) -> Variant:
+    def augment(source: Image.Image | Undecoded, rng: np.random.Generator) -> Variant:
         if crop == "random_resized":
             cut = random_pixels_crop if whole_pixels else random_resized_crop
-            image = cut(image, min_area, preprocessing, rng)
+            image = cut(source, min_area, preprocessing, rng)
         else:
-            image = central_crop(image, preprocessing)
+            image = _central_crop(source, preprocessing)
         if max_rotation:
             image = image.rotate(rng.uniform(-max_rotation, max_rotation), canvas.resampling)
         if policy == "trivial":
@@ -78,28 +81,28 @@ def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augme
 
 
 def random_resized_crop(
-    image: Image.Image, min_area: float, preprocessing: Preprocessing, rng: np.random.Generator
+    image: Image.Image | Undecoded, min_area: float, preprocessing: Preprocessing, rng: np.random.Generator
 ) -> Image.Image:
     """Crop a random area of at least `min_area` of the image and of aspect 3/4 to 4/3, and resize it to the input.
 
     Area and logarithm of the aspect are uniform; after ten crops that do not fit, the central crop is taken.
     Each try draws the area and the aspect, and, once they fit, the left and the top.
     """
-    area = image.width * image.height
-    resampling = RESAMPLING[preprocessing.interpolation]
-    size = (preprocessing.image_size, preprocessing.image_size)
+    whole_width, whole_height = image.size
+    area, size = whole_width * whole_height, preprocessing.image_size
     for _ in range(_CROP_TRIES):
         target = area * rng.uniform(min_area, 1.0)
         aspect = math.exp(rng.uniform(math.log(_MIN_ASPECT), math.log(_MAX_ASPECT)))
         width, height = math.sqrt(target * aspect), math.sqrt(target / aspect)
-        if width <= image.width and height <= image.height:
-            left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
-            return image.resize(size, resampling, box=(left, top, left + width, top + height))
-    return central_crop(image, preprocessing)
+        if width <= whole_width and height <= whole_height:
+            left, top = rng.uniform(0, whole_width - width), rng.uniform(0, whole_height - height)
+            decoded, box = decoded_for(image, (left, top, left + width, top + height), size)
+            return decoded.resize((size, size), RESAMPLING[preprocessing.interpolation], box=box)
+    return _central_crop(image, preprocessing)
 
 
 def random_pixels_crop(
-    image: Image.Image, min_area: float, preprocessing: Preprocessing, rng: np.random.Generator
+    image: Image.Image | Undecoded, min_area: float, preprocessing: Preprocessing, rng: np.random.Generator
 ) -> Image.Image:
     """Crop and resize as the authors' code does: whole pixels, and an aspect that is uniform in 3/4 to 4/3.
 
@@ -107,20 +110,31 @@ def random_pixels_crop(
     input and the centre taken. Each try draws the area, the aspect and the swap, and, once they fit, the left and the
     top. Pixels outside the crop have no influence, which those beside a crop of `random_resized_crop` have.
     """
-    area = image.width * image.height
-    resampling = RESAMPLING[preprocessing.interpolation]
-    size = (preprocessing.image_size, preprocessing.image_size)
+    whole_width, whole_height = image.size
+    area, size = whole_width * whole_height, preprocessing.image_size
     for _ in range(_CROP_TRIES):
         target = area * rng.uniform(min_area, 1.0)
         aspect = rng.uniform(_MIN_ASPECT, _MAX_ASPECT)
         width, height = max(1, round(math.sqrt(target * aspect))), max(1, round(math.sqrt(target / aspect)))
         if rng.random() < 0.5:
             width, height = height, width
-        if width <= image.width and height <= image.height:
-            left = int(rng.integers(image.width - width, endpoint=True))
-            top = int(rng.integers(image.height - height, endpoint=True))
-            return image.crop((left, top, left + width, top + height)).resize(size, resampling)
-    return central_crop(image, preprocessing.replace(resize_size=preprocessing.image_size))
+        if width <= whole_width and height <= whole_height:
+            left = int(rng.integers(whole_width - width, endpoint=True))
+            top = int(rng.integers(whole_height - height, endpoint=True))
+            decoded, box = decoded_for(image, (left, top, left + width, top + height), size)
+            return decoded.crop(_whole_pixels(box)).resize((size, size), RESAMPLING[preprocessing.interpolation])
+    return _central_crop(image, preprocessing.replace(resize_size=size))
+
+
+def _whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+
+
+def _central_crop(image: Image.Image | Undecoded, preprocessing: Preprocessing) -> Image.Image:
+    shorter_side = min(image.size)
+    decoded, _ = decoded_for(image, (0, 0, shorter_side, shorter_side), preprocessing.resize_size)
+    return central_crop(decoded, preprocessing)
 
 
 def random_shift(max_shift: int, rng: np.random.Generator) -> tuple[int, int]:

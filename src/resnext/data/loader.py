@@ -4,15 +4,17 @@ Decoding and resizing release Python's lock, so threads serve where others need 
 random changes in them, depend on the seed, the epoch and the sample alone, never on the number of threads.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from resnext.data.augment import Augment, Variant
+from resnext.data.content import whole
 from resnext.data.dataset import Dataset, Indexed, Picture
 from resnext.data.mixing import DrawMix, Mix
 from resnext.data.sampler import Indices, Sampler
@@ -20,9 +22,12 @@ from resnext.data.stream import Sample, Stream
 from resnext.imaging.decode import ImageError
 from resnext.imaging.threads import in_threads
 from resnext.imaging.transform import stack
+from resnext.imaging.undecoded import Undecoded
 from resnext.imaging.views import views
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.protocol import ScoringProtocol
+
+Opening = Callable[[Picture], Image.Image | Undecoded]
 
 _MOST_UNREADABLE_IN_A_ROW = 32
 _NO_PIXELS = torch.zeros((0, 3, 1, 1), dtype=torch.uint8)
@@ -142,13 +147,15 @@ class Feed:
     """A training set, shuffled and augmented anew each epoch; every process has its own feed of the same epoch.
 
     The place of an image that cannot be read is taken by the next readable one in the epoch's order, so that batches,
-    and groups of batch norm within them, are always full. `draw_mix` draws how a batch is mixed, if it is.
+    and groups of batch norm within them, are always full. `draw_mix` draws how a batch is mixed, if it is. `opening`
+    gives images whole, or undecoded, for the augmentation to decode as far as it needs.
     """
 
     dataset: Dataset
     augment: Augment
     sampler: Sampler
     draw_mix: DrawMix | None = None
+    opening: Opening = whole
     num_threads: int = 1
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -170,12 +177,11 @@ class Feed:
         """Return the first readable image from a position of the order on, and note those that are not."""
         for place in range(position, position + _MOST_UNREADABLE_IN_A_ROW):
             picture = Indexed(self.dataset, int(order[place % len(order)]))
+            rng = self.sampler.generator(epoch, picture.index, place)
             try:
-                image = picture.image()
+                return picture, self.augment(self.opening(picture), rng)
             except ImageError as error:
                 left_out.append(unreadable(picture.name, error))
-                continue
-            return picture, self.augment(image, self.sampler.generator(epoch, picture.index, place))
         raise UnreadableError(
             f"{_MOST_UNREADABLE_IN_A_ROW} training images in a row could not be read, the last: {left_out[-1]};"
             " see whether the data is still where it was"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from resnext.data.dataset import Data, EncodedDataset, Indexed, Picture
-from resnext.data.stream import Sample
+from resnext.data.content import content_of
+from resnext.data.dataset import Data, Picture
 from resnext.data.views import pictures
 from resnext.imaging.decode import Fault, ImageError, decode
 from resnext.imaging.fingerprint import Fingerprint, fingerprint
@@ -87,7 +87,7 @@ def images_named(data: Data, names: Container[str]) -> Iterator[tuple[str, Image
 def _result(picture: Picture) -> tuple[Header | None, Seen | Damage, Fingerprint | None]:
     header = None
     try:
-        content = _content(picture)
+        content = content_of(picture)
         if content is None:
             image = picture.image()
         else:
@@ -96,16 +96,6 @@ def _result(picture: Picture) -> tuple[Header | None, Seen | Damage, Fingerprint
     except ImageError as error:
         return header, Damage(fault=error.fault, reason=str(error)), None
     return header, Seen(width=image.width, height=image.height), fingerprint(image)
-
-
-def _content(picture: Picture) -> bytes | None:
-    """Return an image as it is encoded, None where it is not. Raises `ImageError` where it cannot be read."""
-    match picture:
-        case Sample(content=content):
-            return content
-        case Indexed(dataset=EncodedDataset() as dataset, index=index):
-            return dataset.content(index)
-    return None
 
 
 def _header(content: bytes) -> Header | None:

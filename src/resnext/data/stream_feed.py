@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from resnext.data.augment import Augment
-from resnext.data.loader import Batch, UnreadableError, make_batch, read_ahead, unreadable
+from resnext.data.augment import Augment, Variant
+from resnext.data.content import whole
+from resnext.data.loader import Batch, Opening, UnreadableError, make_batch, read_ahead, unreadable
 from resnext.data.mixing import DrawMix
 from resnext.data.sampler import Indices, Sampler
 from resnext.data.stream import Sample, Stream
@@ -29,13 +29,14 @@ class StreamFeed:
     """A stream to train on; every process has its own feed of the same epoch.
 
     Up to 1,024 encoded images wait in the window. The place of one that cannot be decoded is taken by the next of its
-    batch that can. `draw_mix` draws how a batch is mixed, if it is.
+    batch that can. `draw_mix` draws how a batch is mixed, if it is. `opening` as for `Feed`.
     """
 
     stream: Stream
     augment: Augment
     sampler: Sampler
     draw_mix: DrawMix | None = None
+    opening: Opening = whole
     num_threads: int = 1
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -63,11 +64,12 @@ class StreamFeed:
         yield from _in_order(shuffled.stretch(start + first, start + length).samples(), order - first)
 
     def _make(self, epoch: int, step: int, samples: Sequence[Sample]) -> Batch:
-        readable: dict[int, Image.Image] = {}
+        readable: dict[int, Variant] = {}
         left_out = []
         for place, sample in enumerate(samples):
+            rng = self.sampler.generator(epoch, sample.index)
             try:
-                readable[place] = sample.image()
+                readable[place] = self.augment(self.opening(sample), rng)
             except ImageError as error:
                 left_out.append(unreadable(sample.name, error))
         if not readable:
@@ -77,8 +79,7 @@ class StreamFeed:
         shown = []
         for place in range(len(samples)):
             taken = next((other for other in readable if other >= place), min(readable))
-            rng = self.sampler.generator(epoch, samples[taken].index)
-            shown.append((samples[taken], self.augment(readable[taken], rng)))
+            shown.append((samples[taken], readable[taken]))
         mix = None if self.draw_mix is None else self.draw_mix(self.sampler.batch_generator(epoch, step))
         return make_batch(shown, left_out, mix)
 

@@ -5,7 +5,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from resnext.imaging.decode import FORMATS, ORIENTATION_TAG, TRANSPOSES, ImageError
+from resnext.imaging.decode import FORMATS, TRANSPOSES, ImageError, orientation
 
 _SUFFIXES = {
     "BMP": {".bmp"},
@@ -51,15 +51,8 @@ def probe(content: bytes) -> Header:
                 format="JPEG" if is_photograph_with_previews else str(image.format),
                 mode=image.mode,
                 has_alpha=image.has_transparency_data,
-                orientation=_orientation(image),
+                orientation=orientation(image),
                 is_animated=not is_photograph_with_previews and bool(getattr(image, "is_animated", False)),
             )
     except Exception as error:  # decoders of damaged files raise almost anything; `decode` says it better
         raise ImageError(f"no image header: {error}", "not_an_image") from None
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # a damaged EXIF block does not make the picture unusable
-        return 1

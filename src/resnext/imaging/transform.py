@@ -33,10 +33,17 @@ def stack(images: Sequence[Image.Image]) -> Tensor:
 def normalise(pixels: Tensor, preprocessing: Preprocessing, dtype: torch.dtype = torch.float32) -> Tensor:
     """Turn bytes (batch, 3, height, width) into (value / 255 - mean) / std on the device they are on."""
     mean, std = (
-        torch.tensor(colour, dtype=dtype, device=pixels.device).view(1, 3, 1, 1)
+        _row_of(torch.tensor(colour, dtype=dtype, device=pixels.device), pixels)
         for colour in (preprocessing.mean, preprocessing.std)
     )
     return pixels.to(dtype).div_(255).sub_(mean).div_(std)
+
+
+def _row_of(colour: Tensor, pixels: Tensor) -> Tensor:
+    """Repeat a colour along a row, laid out as the pixels are, so that torch need not start anew at every pixel."""
+    is_last = pixels.is_contiguous(memory_format=torch.channels_last)
+    row = colour.view(1, 3, 1, 1).expand(1, 3, 1, pixels.shape[3])
+    return row.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def resize_shorter_side(image: Image.Image, size: int, interpolation: Interpolation) -> Image.Image:

@@ -68,9 +68,7 @@ class ImageRecipe(Spec):
     @model_validator(mode="after")
     def _the_whole_image_stays_in_bounds(self) -> Self:
         if self.size != AUTO and self.size / self.crop_fraction > MAX_SIDE:
-            raise SpecError(
-                f"crop_fraction = {self.crop_fraction}: images would be resized to more than {MAX_SIDE} pixels"
-            )
+            raise SpecError(f"crop_fraction = {self.crop_fraction}: resizes images to more than {MAX_SIDE} pixels")
         return self
 
     @model_validator(mode="after")
@@ -89,7 +87,7 @@ class Augmentation(Spec):
     and `saturation` scale by up to 1 plus or minus the strength; `lighting` is the standard deviation of noise along
     the principal components of ImageNet's colours. `policy` "trivial" makes one change of the fourteen of
     TrivialAugment (arXiv 2103.10158), of a random strength. `erasing` is the probability that a rectangle is made the
-    mean colour (arXiv 1708.04896).
+    mean colour (arXiv 1708.04896). `decoding` "scaled" decodes a JPEG no larger than its crop needs, see `augment`.
     """
 
     crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
@@ -104,6 +102,7 @@ class Augmentation(Spec):
     policy: Literal["none", "trivial"] | Auto = "none"
     flip: bool | Auto = AUTO
     erasing: Strength | Auto = 0.0
+    decoding: Literal["whole", "scaled"] = "whole"
 
 
 class Mixing(Spec):
@@ -187,9 +186,8 @@ class Recipe(Spec):
     @field_validator("architecture")
     @classmethod
     def _known_departures(cls, departures: dict[str, Any]) -> dict[str, Any]:
-        for key in departures:
-            if key not in Architecture.model_fields:
-                raise SpecError(f"unknown field {key!r}; the fields are {', '.join(Architecture.model_fields)}")
+        for key in sorted(departures.keys() - Architecture.model_fields):
+            raise SpecError(f"unknown field {key!r}; the fields are {', '.join(Architecture.model_fields)}")
         return departures
 
     @model_validator(mode="after")
@@ -250,6 +248,8 @@ class Recipe(Spec):
         if not self.is_resolved:
             raise SpecError(f"recipe {self.name!r} still has fields that say 'auto'; only a resolved one has a digest")
         fields = self.model_dump(mode="json", exclude={"name", "model", "architecture"})
+        if self.augmentation.decoding == "whole":  # as every run did before there was a choice; their digests hold
+            del fields["augmentation"]["decoding"]
         return digest_of_json({**fields, "network": self.network().model_dump(mode="json")})
 
 

@@ -172,7 +172,7 @@ def _loading_bytes(task: Task, machine: Machine, world: World) -> int:
     if isinstance(train, Stream):
         kept = _window_bytes(train, world)
     else:
-        kept = min(MAX_REMEMBERED_BYTES, _decoded_bytes(train))
+        kept = min(MAX_REMEMBERED_BYTES, _decoded_bytes(train)) if task.remembers_images else 0
     return kept + _share(task, world) * _input_values(task.recipe.training_preprocessing()) * (
         machine.dtype.itemsize + num_ahead
     )

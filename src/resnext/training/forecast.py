@@ -102,7 +102,7 @@ def forecast_of(task: Task, machine: Machine, world: World) -> Forecast:
 
 def _duration(task: Task, machine: Machine, world: World) -> Duration:
     """Time the run's steps with images decoded, again with them remembered, then its scoring and writing."""
-    remembered = remembered_fraction(task.data.split("train"))
+    remembered = remembered_fraction(task.data.split("train")) if task.remembers_images else 0.0
     with rehearsal(scored_in_part(task), machine, world) as run:
         course = run.course()
         first = time_steps(run, course)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from resnext.artefact.weights import open_weights
 from resnext.data.augment import augmenter
+from resnext.data.content import undecoded, whole
 from resnext.data.dataset import Data
 from resnext.data.loader import Feed, UnreadableError
 from resnext.data.mixing import mixer
@@ -168,11 +169,13 @@ class Run:
             "augment": augmenter(recipe.augmentation, seen),
             "sampler": sampler,
             "draw_mix": mixer(recipe.mixing, seen.image_size),
+            "opening": whole if recipe.augmentation.decoding == "whole" else undecoded,
             "num_threads": self.machine.num_loader_threads,
         }
-        feed = (
-            StreamFeed(stream=train, **shown) if isinstance(train, Stream) else Feed(dataset=Remembered(train), **shown)
-        )
+        if isinstance(train, Stream):
+            feed: Feed | StreamFeed = StreamFeed(stream=train, **shown)
+        else:
+            feed = Feed(dataset=Remembered(train) if self.task.remembers_images else train, **shown)
         return Course(
             learner=self._learner,
             horizon=self.task.horizon,

@@ -56,6 +56,11 @@ class Task:
         """The weights to start from, as far as a recipe adapts to them."""
         return start_of(self.weights, self.data)
 
+    @property
+    def remembers_images(self) -> bool:
+        """Whether decoded training images are kept for later epochs: not where each crop decodes its own part."""
+        return self.recipe.augmentation.decoding == "whole"
+
     def begin(self, network: Network) -> None:
         """Put the weights to start from into a network; its head stays where the classes are not the same."""
         if self.weights is not None and self.start is not None:
