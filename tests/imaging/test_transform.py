@@ -100,6 +100,16 @@ def test_normalised_pixels_are_torchvisions_bit_for_bit(
     assert torch.equal(normalise(stack([image]), preprocessing)[0], theirs)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_pixels_are_normalised_alike_and_stay_in_place_however_they_are_laid_out(layout: torch.memory_format) -> None:
+    preprocessing = Preprocessing(image_size=5, resize_size=5)
+    pixels = stack([noise(7, 5, seed) for seed in range(3)]).contiguous(memory_format=layout)
+    result = normalise(pixels, preprocessing)
+    assert result.is_contiguous(memory_format=layout)
+    mean, std = (torch.tensor(colour).view(3, 1, 1) for colour in (preprocessing.mean, preprocessing.std))
+    assert torch.equal(result, (pixels / 255 - mean) / std)
+
+
 def test_normalising_leaves_the_bytes_as_they_were() -> None:
     pixels = stack([noise(4, 4)])
     before = pixels.clone()

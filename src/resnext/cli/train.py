@@ -63,6 +63,10 @@ FormOption = Annotated[Form, typer.Option(help="The form of the blocks; all comp
 PrecisionOption = Annotated[
     Precision, typer.Option(help="bf16 and fp16 mix with fp32; auto: mixed on a GPU, fp32 on a CPU.")
 ]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Keep small images decoded in a file there, for later epochs and runs."),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on where the run in --out stopped; begin it where none did.")
 ]
@@ -110,6 +114,7 @@ def train(
     download: DownloadOption = False,
     strict: StrictOption = False,
     quarantine: QuarantineOption = None,
+    cache: CacheOption = None,
     is_dry: DryRunOption = False,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
@@ -141,10 +146,11 @@ def train(
         is_deterministic=deterministic,
     )
     machine.torch_device()
+    _check_cache(cache, wanted, is_dry=is_dry)
     planned = dry_run.plan(conduct, machine, sheet, is_dry=is_dry, as_json=as_json)
     with join_world() as world:
         opened = world.first_before_others(
-            lambda: _opened(data, download=download, strict=strict, quarantine=quarantine)
+            lambda: _opened(data, cache, download=download, strict=strict, quarantine=quarantine)
         )
         weights = world.first_before_others(lambda: open_weights(from_)) if from_ else None
         resolved, choices = world.first(lambda: adapt(wanted, opened, machine, weights))
@@ -162,14 +168,42 @@ def _wanted(recipe: str, model: str | None, settings: list[str] | None) -> "Reci
     return read_recipe(recipe, parse_overrides([*(settings or []), *([f"model={model}"] if model else [])]))
 
 
-def _opened(data: str, *, download: bool, strict: bool, quarantine: Path | None) -> "Data":
+def _opened(data: str, cache: Path | None, *, download: bool, strict: bool, quarantine: Path | None) -> "Data":
     from rich.text import Text
 
     from resnext.cli.console import messages
     from resnext.data.open import open_data
 
     with messages().status(Text(f"Reading {data}")):
-        return open_data(data, download=download, strict=strict, quarantine=quarantine)
+        opened = open_data(data, download=download, strict=strict, quarantine=quarantine)
+    return opened if cache is None else _packed(opened, cache)
+
+
+def _check_cache(cache: Path | None, recipe: "Recipe", *, is_dry: bool) -> None:
+    """Refuse a cache with what could not use it. Raises `ValueError`."""
+    if cache is None:
+        return
+    if recipe.augmentation.decoding == "scaled":
+        raise ValueError(
+            f"--cache {cache}: augmentation.decoding = 'scaled' decodes images anew; leave out one of both"
+        )
+    if is_dry:
+        raise ValueError(f"--cache {cache}: --dry-run writes nothing but its sheet; leave out one of both")
+
+
+def _packed(data: "Data", folder: Path) -> "Data":
+    from rich.text import Text
+
+    from resnext.cli.console import messages
+    from resnext.data.packed import pack
+    from resnext.training.memory import in_words
+
+    with messages().status(Text(f"Packing {data.source}")):
+        packed, file = pack(data, folder)
+    messages().print(
+        f"Images {'packed now' if file.is_new else 'as packed before'}: {file.path}, {in_words(file.num_bytes)}"
+    )
+    return packed
 
 
 def _carry_out(run: "Run") -> None:

@@ -28,6 +28,14 @@ class Files:
         """Return what a file holds. Raises `ImageError` where it cannot be read."""
         return read(self.root / name)
 
+    def stamp(self, name: str) -> str:
+        """Return what changes when a file is written anew: its size and time of change; empty where it is gone."""
+        try:
+            status = (self.root / name).stat()
+        except OSError:
+            return ""
+        return f"{status.st_size} {status.st_mtime_ns}"
+
 
 @dataclass(frozen=True)
 class EncodedImages:

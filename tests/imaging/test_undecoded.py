@@ -1,0 +1,124 @@
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from resnext.imaging.decode import ORIENTATION_TAG, ImageError, decode
+from resnext.imaging.undecoded import Undecoded, decoded_for
+
+sides = st.integers(1, 200)
+orientations = st.integers(1, 8)
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    """Return an image with neither detail nor symmetry, of which a smaller one shows the same."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    return Image.fromarray((255 * np.stack([x, y, x * y], axis=2)).astype(np.uint8))
+
+
+def encoded(image: Image.Image, file_format: str = "JPEG", orientation: int = 1, **options: Any) -> bytes:
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    stream = BytesIO()
+    image.save(stream, file_format, exif=exif, **options)
+    return stream.getvalue()
+
+
+def difference(first: Image.Image, second: Image.Image) -> float:
+    values = [np.asarray(image).astype(float) for image in (first, second)]
+    return float(np.abs(values[0] - values[1]).mean())
+
+
+@given(width=sides, height=sides, orientation=orientations)
+def test_the_header_tells_the_size_of_the_upright_image(width: int, height: int, orientation: int) -> None:
+    content = encoded(smooth(width, height), orientation=orientation)
+    assert Undecoded.of(content).size == decode(content).size
+
+
+@given(width=sides, height=sides, least_width=sides, least_height=sides, orientation=orientations)
+def test_a_jpeg_is_decoded_smaller_as_far_as_the_sides_asked_for_are_left(
+    width: int, height: int, least_width: int, least_height: int, orientation: int
+) -> None:
+    image = Undecoded.of(encoded(smooth(width, height), orientation=orientation))
+    whole_width, whole_height = image.size
+    small = image.decoded(least_width, least_height)
+    assert small.mode == "RGB"
+    assert small.width >= min(whole_width, least_width) and small.height >= min(whole_height, least_height)
+    scale = max(
+        s for s in (1, 2, 4, 8) if s == 1 or (s * least_width <= whole_width and s * least_height <= whole_height)
+    )
+    assert small.size == (-(-whole_width // scale), -(-whole_height // scale))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}], ids=str)
+def test_a_box_shows_the_same_in_the_smaller_image(orientation: int, options: dict[str, Any]) -> None:
+    content = encoded(smooth(397, 302), orientation=orientation, quality=95, **options)
+    image, whole = Undecoded.of(content), decode(content)
+    box = (21.5, 33.0, 221.5, 263.0)
+    small, there = decoded_for(image, box, 48)
+    assert max(small.size) <= 100
+    expected, crop = (
+        each.resize((48, 48), Image.Resampling.BICUBIC, where) for each, where in ((whole, box), (small, there))
+    )
+    assert difference(expected, crop) < 1.5
+
+
+@given(
+    width=st.integers(2, 300),
+    height=st.integers(2, 300),
+    side=st.integers(1, 64),
+    corners=st.tuples(*[st.floats(0, 1)] * 4),
+    orientation=orientations,
+)
+def test_a_box_keeps_the_pixels_that_are_asked_for(
+    width: int, height: int, side: int, corners: tuple[float, float, float, float], orientation: int
+) -> None:
+    image = Undecoded.of(encoded(smooth(width, height), orientation=orientation))
+    whole_width, whole_height = image.size
+    box_width, box_height = 1 + corners[2] * (whole_width - 1), 1 + corners[3] * (whole_height - 1)
+    left, top = corners[0] * (whole_width - box_width), corners[1] * (whole_height - box_height)
+    small, there = decoded_for(image, (left, top, left + box_width, top + box_height), side)
+    assert there[2] - there[0] >= min(side, box_width) - 1e-6
+    assert there[3] - there[1] >= min(side, box_height) - 1e-6
+    assert there[0] >= 0 and there[2] <= small.width + 1e-6
+    assert there[1] >= 0 and there[3] <= small.height + 1e-6
+
+
+def test_what_cannot_be_decoded_smaller_comes_whole_bit_for_bit() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    png = Undecoded.of(encoded(noise, "PNG"))
+    assert png.decoded(1, 1).tobytes() == noise.tobytes()
+
+    jpeg = encoded(noise)
+    assert Undecoded.of(jpeg).decoded(33, 33).tobytes() == decode(jpeg).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_come_smaller_too_as_rgb(mode: str) -> None:
+    content = encoded(smooth(64, 48).convert(mode))
+    small = Undecoded.of(content).decoded(32, 24)
+    assert (small.mode, small.size) == ("RGB", (32, 24))
+    assert difference(small, decode(content).resize((32, 24), Image.Resampling.BOX)) < 2
+
+
+def test_an_image_in_memory_is_left_as_it_is() -> None:
+    image, box = smooth(64, 48), (1.0, 2.0, 33.0, 34.0)
+    assert decoded_for(image, box, 8) == (image, box)
+
+
+def test_damage_and_excess_are_named_as_by_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(smooth(400, 300))
+    with pytest.raises(ImageError, match="truncated") as refusal:
+        Undecoded.of(content[: len(content) // 2]).decoded(10, 10)
+    assert refusal.value.fault == "truncated"
+    with pytest.raises(ImageError, match="not an image"):
+        Undecoded.of(b"no image at all")
+
+    monkeypatch.setattr("resnext.imaging.decode.MAX_PIXELS", 400 * 300 - 1)
+    with pytest.raises(ImageError, match="400x300, more than the 119999 pixels allowed"):
+        Undecoded.of(content)
