@@ -195,3 +195,11 @@ def test_big_endian_sixteen_bit_grey_keeps_its_brightness() -> None:
 def test_an_image_of_any_mode_becomes_rgb(mode: str) -> None:
     result = to_rgb(Image.new(mode, (3, 2)))
     assert (result.mode, result.size) == ("RGB", (3, 2))
+
+
+def test_the_memory_of_an_image_is_taken_for_the_next() -> None:
+    content = encoded(Image.new("RGB", (640, 480)), "JPEG")
+    decode(content)
+    before = Image.core.get_stats()["reused_blocks"]  # type: ignore[attr-defined]
+    decode(content)
+    assert Image.core.get_stats()["reused_blocks"] > before  # type: ignore[attr-defined]

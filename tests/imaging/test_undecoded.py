@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from resnext.imaging.decode import ORIENTATION_TAG, ImageError, decode
-from resnext.imaging.undecoded import Undecoded, decoded_for
+from resnext.imaging.undecoded import Undecoded
+from resnext.spec.preprocessing import Interpolation
 
 sides = st.integers(1, 200)
 orientations = st.integers(1, 8)
@@ -56,16 +57,13 @@ def test_a_jpeg_is_decoded_smaller_as_far_as_the_sides_asked_for_are_left(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}], ids=str)
-def test_a_box_shows_the_same_in_the_smaller_image(orientation: int, options: dict[str, Any]) -> None:
+def test_a_crop_shows_what_the_whole_image_shows_there(orientation: int, options: dict[str, Any]) -> None:
     content = encoded(smooth(397, 302), orientation=orientation, quality=95, **options)
-    image, whole = Undecoded.of(content), decode(content)
     box = (21.5, 33.0, 221.5, 263.0)
-    small, there = decoded_for(image, box, 48)
-    assert max(small.size) <= 100
-    expected, crop = (
-        each.resize((48, 48), Image.Resampling.BICUBIC, where) for each, where in ((whole, box), (small, there))
-    )
-    assert difference(expected, crop) < 1.5
+    crop = Undecoded.of(content).cropped(box, 48, "bicubic")
+    expected = decode(content).resize((48, 48), Image.Resampling.BICUBIC, box)
+    assert (crop.mode, crop.size) == ("RGB", (48, 48))
+    assert difference(expected, crop) < 2
 
 
 @given(
@@ -75,18 +73,36 @@ def test_a_box_shows_the_same_in_the_smaller_image(orientation: int, options: di
     corners=st.tuples(*[st.floats(0, 1)] * 4),
     orientation=orientations,
 )
-def test_a_box_keeps_the_pixels_that_are_asked_for(
+def test_a_crop_is_never_enlarged_because_it_was_decoded_smaller(
     width: int, height: int, side: int, corners: tuple[float, float, float, float], orientation: int
 ) -> None:
     image = Undecoded.of(encoded(smooth(width, height), orientation=orientation))
     whole_width, whole_height = image.size
     box_width, box_height = 1 + corners[2] * (whole_width - 1), 1 + corners[3] * (whole_height - 1)
     left, top = corners[0] * (whole_width - box_width), corners[1] * (whole_height - box_height)
-    small, there = decoded_for(image, (left, top, left + box_width, top + box_height), side)
-    assert there[2] - there[0] >= min(side, box_width) - 1e-6
-    assert there[3] - there[1] >= min(side, box_height) - 1e-6
-    assert there[0] >= 0 and there[2] <= small.width + 1e-6
-    assert there[1] >= 0 and there[3] <= small.height + 1e-6
+    cut: list[tuple[int, int, int, int]] = []
+    crop = Image.Image.crop
+
+    def noted(self: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        assert box[0] >= 0 and box[2] <= self.width and box[1] >= 0 and box[3] <= self.height
+        cut.append(box)
+        return crop(self, box)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "crop", noted)
+        image.cropped((left, top, left + box_width, top + box_height), side, "bilinear")
+    [box] = cut
+    assert box[2] - box[0] >= min(side, box_width) - 1e-6
+    assert box[3] - box[1] >= min(side, box_height) - 1e-6
+
+
+@pytest.mark.parametrize(("interpolation", "resampling"), [("bilinear", 2), ("bicubic", 3)])
+def test_torch_resamples_as_pillow_does_within_a_level_or_two(interpolation: Interpolation, resampling: int) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8))
+    crop = Undecoded.of(encoded(noise, "PNG")).cropped((20, 30, 180, 130), 64, interpolation)
+    expected = noise.crop((20, 30, 180, 130)).resize((64, 64), Image.Resampling(resampling))
+    assert np.abs(np.asarray(crop).astype(int) - np.asarray(expected)).max() <= 2
+    assert difference(crop, expected) < 0.1
 
 
 def test_what_cannot_be_decoded_smaller_comes_whole_bit_for_bit() -> None:
@@ -104,11 +120,6 @@ def test_grey_and_cmyk_come_smaller_too_as_rgb(mode: str) -> None:
     small = Undecoded.of(content).decoded(32, 24)
     assert (small.mode, small.size) == ("RGB", (32, 24))
     assert difference(small, decode(content).resize((32, 24), Image.Resampling.BOX)) < 2
-
-
-def test_an_image_in_memory_is_left_as_it_is() -> None:
-    image, box = smooth(64, 48), (1.0, 2.0, 33.0, 34.0)
-    assert decoded_for(image, box, 8) == (image, box)
 
 
 def test_damage_and_excess_are_named_as_by_decoding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ OTHER: dict[str, Any] = {
     "augmentation.lighting": 0.1,
     "augmentation.policy": "trivial",
     "augmentation.erasing": 0.1,
-    "augmentation.decoding": "scaled",
+    "augmentation.decoding": "fast",
     "mixing.mixup": 0.2,
     "mixing.cutmix": 1.0,
     "optimiser.learning_rate": 0.2,

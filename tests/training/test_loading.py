@@ -33,8 +33,8 @@ def cropping(demanding: Recipe) -> Recipe:
 
 
 @pytest.fixture
-def scaled(cropping: Recipe) -> Recipe:
-    return cropping.replace(augmentation={**cropping.augmentation.model_dump(), "decoding": "scaled"})
+def fast(cropping: Recipe) -> Recipe:
+    return cropping.replace(augmentation={**cropping.augmentation.model_dump(), "decoding": "fast"})
 
 
 def stopped_and_resumed(start: Callable[..., Run], *data: Data, **given: Any) -> Path:
@@ -54,25 +54,25 @@ def test_a_run_that_decodes_what_it_needs_resumes_bit_for_bit_and_learns_somethi
     photographs: Path,
     start: Callable[..., Run],
     cropping: Recipe,
-    scaled: Recipe,
+    fast: Recipe,
     kept: Callable[[Path], dict[str, Any]],
 ) -> None:
     data = open_data(str(photographs))
     found = {}
-    for name, recipe in (("whole", cropping), ("scaled", scaled)):
+    for name, recipe in (("whole", cropping), ("fast", fast)):
         run = start(name, data=data, recipe=recipe)
         list(run)
         run.finish()
         found[name] = kept(run.folder.path)
-    assert found["scaled"] != found["whole"]
-    resumed = kept(stopped_and_resumed(start, data, data, recipe=scaled))
+    assert found["fast"] != found["whole"]
+    resumed = kept(stopped_and_resumed(start, data, data, recipe=fast))
     tensors = [key for key in resumed if key.startswith("last ")]
     assert len(tensors) > 10
-    assert all(resumed[key] == found["scaled"][key] for key in tensors)
+    assert all(resumed[key] == found["fast"][key] for key in tensors)
 
 
 def test_what_each_crop_decodes_is_not_remembered(
-    photographs: Path, start: Callable[..., Run], cropping: Recipe, scaled: Recipe, monkeypatch: pytest.MonkeyPatch
+    photographs: Path, start: Callable[..., Run], cropping: Recipe, fast: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remembered: list[Remembered] = []
     begin = Remembered.__init__
@@ -85,7 +85,7 @@ def test_what_each_crop_decodes_is_not_remembered(
     data = open_data(str(photographs))
     start("whole", data=data, recipe=cropping).course()
     assert len(remembered) == 1
-    start("scaled", data=data, recipe=scaled).course()
+    start("fast", data=data, recipe=fast).course()
     assert len(remembered) == 1
 
 

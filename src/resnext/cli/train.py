@@ -183,10 +183,8 @@ def _check_cache(cache: Path | None, recipe: "Recipe", *, is_dry: bool) -> None:
     """Refuse a cache with what could not use it. Raises `ValueError`."""
     if cache is None:
         return
-    if recipe.augmentation.decoding == "scaled":
-        raise ValueError(
-            f"--cache {cache}: augmentation.decoding = 'scaled' decodes images anew; leave out one of both"
-        )
+    if recipe.augmentation.decoding == "fast":
+        raise ValueError(f"--cache {cache}: augmentation.decoding = 'fast' decodes images anew; leave out one of both")
     if is_dry:
         raise ValueError(f"--cache {cache}: --dry-run writes nothing but its sheet; leave out one of both")
 

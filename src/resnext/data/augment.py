@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from resnext.data.colour import random_colours
-from resnext.data.erasing import Box as ErasedBox
-from resnext.data.erasing import random_erasing
+from resnext.data.erasing import Box, random_erasing
 from resnext.data.policy import Canvas, trivial_augment
 from resnext.imaging.transform import RESAMPLING, central_crop
-from resnext.imaging.undecoded import Box, Undecoded, decoded_for
+from resnext.imaging.undecoded import Undecoded
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation, chosen
 
@@ -38,7 +37,7 @@ class Variant:
     image: Image.Image
     colour: NDArray[np.float32] | None = None
     shift: tuple[int, int] | None = None
-    erased: ErasedBox | None = None
+    erased: Box | None = None
 
 
 Augment = Callable[[Image.Image | Undecoded, np.random.Generator], Variant]
@@ -47,7 +46,7 @@ Augment = Callable[[Image.Image | Undecoded, np.random.Generator], Variant]
 def augmenter(augmentation: Augmentation, preprocessing: Preprocessing) -> Augment:
     """Return the function that turns a training image into a random variant of the network's input size.
 
-    One that is not decoded yet is decoded no larger than the crop needs, see `decoded_for`.
+    One that is not decoded yet is decoded no larger than its crop needs, see `Undecoded`.
     It draws, in order: the crop, the rotation, the policy's change, the colours (see `random_colours`), the flip, the
     shift, what is erased; what the recipe does not vary draws nothing.
     """
@@ -96,8 +95,10 @@ def random_resized_crop(
         width, height = math.sqrt(target * aspect), math.sqrt(target / aspect)
         if width <= whole_width and height <= whole_height:
             left, top = rng.uniform(0, whole_width - width), rng.uniform(0, whole_height - height)
-            decoded, box = decoded_for(image, (left, top, left + width, top + height), size)
-            return decoded.resize((size, size), RESAMPLING[preprocessing.interpolation], box=box)
+            box = (left, top, left + width, top + height)
+            if isinstance(image, Undecoded):
+                return image.cropped(box, size, preprocessing.interpolation)
+            return image.resize((size, size), RESAMPLING[preprocessing.interpolation], box=box)
     return _central_crop(image, preprocessing)
 
 
@@ -121,20 +122,19 @@ def random_pixels_crop(
         if width <= whole_width and height <= whole_height:
             left = int(rng.integers(whole_width - width, endpoint=True))
             top = int(rng.integers(whole_height - height, endpoint=True))
-            decoded, box = decoded_for(image, (left, top, left + width, top + height), size)
-            return decoded.crop(_whole_pixels(box)).resize((size, size), RESAMPLING[preprocessing.interpolation])
+            box = (left, top, left + width, top + height)
+            if isinstance(image, Undecoded):
+                return image.cropped(box, size, preprocessing.interpolation)
+            return image.crop(box).resize((size, size), RESAMPLING[preprocessing.interpolation])
     return _central_crop(image, preprocessing.replace(resize_size=size))
 
 
-def _whole_pixels(box: Box) -> tuple[int, int, int, int]:
-    left, top, right, bottom = box
-    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
-
-
 def _central_crop(image: Image.Image | Undecoded, preprocessing: Preprocessing) -> Image.Image:
-    shorter_side = min(image.size)
-    decoded, _ = decoded_for(image, (0, 0, shorter_side, shorter_side), preprocessing.resize_size)
-    return central_crop(decoded, preprocessing)
+    if isinstance(image, Undecoded):
+        times = preprocessing.resize_size / min(image.size)
+        width, height = (math.ceil(times * side) for side in image.size)
+        image = image.decoded(width, height)
+    return central_crop(image, preprocessing)
 
 
 def random_shift(max_shift: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from PIL import Image
 from resnext.data.dataset import EncodedDataset, Indexed, Picture
 from resnext.data.sample import Held
 from resnext.data.stream import Sample
-from resnext.data.views import Selected
+from resnext.data.views import Joined, Relabelled, Selected
 from resnext.imaging.undecoded import Undecoded
 
 
@@ -16,8 +16,8 @@ def content_of(picture: Picture) -> bytes | None:
             return content
         case Indexed(dataset=Held(samples=samples), index=index):
             return samples[index].content
-        case Indexed(dataset=Selected(dataset=dataset, indices=indices), index=index):
-            return content_of(Indexed(dataset, indices[index]))
+        case Indexed(dataset=Relabelled() | Joined() | Selected() as view, index=index):
+            return content_of(Indexed(*view.origin(index)))
         case Indexed(dataset=EncodedDataset() as dataset, index=index):
             return dataset.content(index)
     return None

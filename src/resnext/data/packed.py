@@ -16,8 +16,8 @@ from resnext.data.dataset import Data, DataError, digest_of
 from resnext.data.encoded import EncodedImages, Files
 from resnext.data.packfile import PackedPixels, PackTooLargeError, read_pack, write_pack
 from resnext.data.sample import sample
-from resnext.data.threads import in_threads
 from resnext.imaging.decode import ImageError
+from resnext.imaging.threads import in_threads
 
 MAX_PACKED_BYTES = 16 * 10**9
 

@@ -22,6 +22,10 @@ class Relabelled:
     dataset: Dataset
     labels: Sequence[int]
 
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the data set that an image is of, and its index there."""
+        return self.dataset, index
+
     def name(self, index: int) -> str:
         """Return what messages call an image."""
         return self.dataset.name(index)
@@ -44,15 +48,16 @@ class Joined:
 
     def name(self, index: int) -> str:
         """Return what messages call an image."""
-        part, place = self._find(index)
+        part, place = self.origin(index)
         return part.name(place)
 
     def image(self, index: int) -> Image.Image:
         """Return an image as RGB."""
-        part, place = self._find(index)
+        part, place = self.origin(index)
         return part.image(place)
 
-    def _find(self, index: int) -> tuple[Dataset, int]:
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the data set that an image is of, and its index there."""
         for part in self.parts:
             if index < len(part.labels):
                 return part, index
@@ -71,6 +76,10 @@ class Selected:
     def labels(self) -> list[int]:
         """The labels of the selected images."""
         return [self.dataset.labels[index] for index in self.indices]
+
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the data set that an image is of, and its index there."""
+        return self.dataset, self.indices[index]
 
     def name(self, index: int) -> str:
         """Return what messages call an image."""

@@ -1,4 +1,4 @@
-"""Photographs decoded no larger than need be.
+"""Crops of photographs, decoded and resampled as quickly as can be: for training, where a level of colour is no matter.
 
 A JPEG stores the frequencies of blocks of 8x8 pixels. Decoding only the lowest of them gives an image of a half, a
 quarter or an eighth of the sides, and computes nothing for pixels that resizing would average away.
@@ -7,9 +7,13 @@ quarter or an eighth of the sides, and computes nothing for pixels that resizing
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from resnext.imaging.decode import opened, orientation, to_rgb
+from resnext.spec.preprocessing import Interpolation
 
 Box = tuple[float, float, float, float]
 
@@ -18,7 +22,7 @@ _TURNED_SIDEWAYS = frozenset({5, 6, 7, 8})
 
 @dataclass(frozen=True, slots=True)
 class Undecoded:
-    """An opened image of which only the header has been read."""
+    """An opened image of which only the header has been read; what is taken of it is taken once."""
 
     image: Image.Image
 
@@ -37,19 +41,25 @@ class Undecoded:
         self.image.draft(None, self._turned((width, height)))
         return to_rgb(self.image)
 
+    def cropped(self, box: Box, side: int, interpolation: Interpolation) -> Image.Image:
+        """Return what lies in a box, left, top, right and bottom, resized to a square. Raises as `to_rgb` does.
+
+        It is decoded so small that the box keeps `side` pixels a side, if it had them, and grown to whole pixels.
+        """
+        left, top, right, bottom = box
+        width, height = self.size
+        image = self.decoded(math.ceil(width * side / (right - left)), math.ceil(height * side / (bottom - top)))
+        across, down = image.width / width, image.height / height
+        first = math.floor(left * across), math.floor(top * down)
+        last = math.ceil(right * across), math.ceil(bottom * down)
+        return _resized(image.crop((*first, *last)), side, interpolation)
+
     def _turned(self, size: tuple[int, int]) -> tuple[int, int]:
         return size[::-1] if orientation(self.image) in _TURNED_SIDEWAYS else size
 
 
-def decoded_for(image: Image.Image | Undecoded, box: Box, side: int) -> tuple[Image.Image, Box]:
-    """Return an image, decoded if need be, in which a box has at least `side` pixels a side if it has in the whole one.
-
-    The box, left, top, right and bottom of a part of the whole image, is returned as it lies in that image.
-    """
-    if isinstance(image, Image.Image):
-        return image, box
-    left, top, right, bottom = box
-    width, height = image.size
-    small = image.decoded(math.ceil(width * side / (right - left)), math.ceil(height * side / (bottom - top)))
-    across, down = small.width / width, small.height / height
-    return small, (left * across, top * down, right * across, bottom * down)
+def _resized(image: Image.Image, side: int, interpolation: Interpolation) -> Image.Image:
+    """Resize to a square by torch, which takes a third of Pillow's time and differs by a level here and there."""
+    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)
+    resized = F.interpolate(pixels, size=(side, side), mode=interpolation, antialias=True)
+    return Image.fromarray(resized.permute(0, 2, 3, 1)[0].contiguous().numpy())

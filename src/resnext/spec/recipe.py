@@ -87,7 +87,7 @@ class Augmentation(Spec):
     and `saturation` scale by up to 1 plus or minus the strength; `lighting` is the standard deviation of noise along
     the principal components of ImageNet's colours. `policy` "trivial" makes one change of the fourteen of
     TrivialAugment (arXiv 2103.10158), of a random strength. `erasing` is the probability that a rectangle is made the
-    mean colour (arXiv 1708.04896). `decoding` "scaled" decodes a JPEG no larger than its crop needs, see `augment`.
+    mean colour (arXiv 1708.04896). `decoding` "fast" decodes a JPEG no larger than its crop needs.
     """
 
     crop: Literal["random_resized", "shift", "none"] | Auto = AUTO
@@ -102,7 +102,7 @@ class Augmentation(Spec):
     policy: Literal["none", "trivial"] | Auto = "none"
     flip: bool | Auto = AUTO
     erasing: Strength | Auto = 0.0
-    decoding: Literal["whole", "scaled"] = "whole"
+    decoding: Literal["exact", "fast"] = "exact"
 
 
 class Mixing(Spec):
@@ -248,7 +248,7 @@ class Recipe(Spec):
         if not self.is_resolved:
             raise SpecError(f"recipe {self.name!r} still has fields that say 'auto'; only a resolved one has a digest")
         fields = self.model_dump(mode="json", exclude={"name", "model", "architecture"})
-        if self.augmentation.decoding == "whole":  # as every run did before there was a choice; their digests hold
+        if self.augmentation.decoding == "exact":  # as every run did before there was a choice; their digests hold
             del fields["augmentation"]["decoding"]
         return digest_of_json({**fields, "network": self.network().model_dump(mode="json")})
 

@@ -169,7 +169,7 @@ class Run:
             "augment": augmenter(recipe.augmentation, seen),
             "sampler": sampler,
             "draw_mix": mixer(recipe.mixing, seen.image_size),
-            "opening": whole if recipe.augmentation.decoding == "whole" else undecoded,
+            "opening": whole if recipe.augmentation.decoding == "exact" else undecoded,
             "num_threads": self.machine.num_loader_threads,
         }
         if isinstance(train, Stream):

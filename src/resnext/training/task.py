@@ -59,7 +59,7 @@ class Task:
     @property
     def remembers_images(self) -> bool:
         """Whether decoded training images are kept for later epochs: not where each crop decodes its own part."""
-        return self.recipe.augmentation.decoding == "whole"
+        return self.recipe.augmentation.decoding == "exact"
 
     def begin(self, network: Network) -> None:
         """Put the weights to start from into a network; its head stays where the classes are not the same."""

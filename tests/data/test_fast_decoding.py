@@ -13,7 +13,7 @@ from resnext.data.open import open_data
 from resnext.data.sample import Held
 from resnext.data.sampler import Sampler
 from resnext.data.stream import Sample
-from resnext.data.views import Selected
+from resnext.data.views import Joined, Relabelled, Selected
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation
 
@@ -46,31 +46,33 @@ def distance(first: Batch, second: Batch) -> float:
 def test_crops_of_photographs_decoded_smaller_are_drawn_alike_and_look_alike(
     album: Path, fields: dict[str, str]
 ) -> None:
-    scaled = feed(album, 16, **fields)
-    batches, expected = list(scaled.batches(1)), list(replace(scaled, opening=whole).batches(1))
+    fast = feed(album, 16, **fields)
+    batches, expected = list(fast.batches(1)), list(replace(fast, opening=whole).batches(1))
     assert not is_same(batches, expected)
     assert max(map(distance, batches, expected)) < 6
     assert all(torch.equal(a.labels, b.labels) for a, b in zip(batches, expected, strict=True))
 
 
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
-def test_where_crops_need_every_pixel_they_are_the_same_bit_for_bit(album: Path, fields: dict[str, str]) -> None:
-    scaled = feed(album, 64, **fields)
-    assert is_same(list(scaled.batches(1)), list(replace(scaled, opening=whole).batches(1)))
+def test_where_crops_need_every_pixel_they_are_almost_the_same(album: Path, fields: dict[str, str]) -> None:
+    fast = feed(album, 64, **fields)
+    batches, expected = list(fast.batches(1)), list(replace(fast, opening=whole).batches(1))
+    assert max(map(distance, batches, expected)) < 1
+    assert is_same(batches, expected) == (fields["crop"] == "shift")  # whose central crops Pillow makes, as ever
 
 
 def test_threads_and_where_an_epoch_goes_on_change_nothing(album: Path) -> None:
-    scaled = feed(album, 16, crop="random_resized")
-    batches = list(scaled.batches(2))
-    assert is_same(list(replace(scaled, num_threads=3).batches(2)), batches)
-    assert is_same(list(scaled.batches(2, first_step=1)), batches[1:])
+    fast = feed(album, 16, crop="random_resized")
+    batches = list(fast.batches(2))
+    assert is_same(list(replace(fast, num_threads=3).batches(2)), batches)
+    assert is_same(list(fast.batches(2, first_step=1)), batches[1:])
 
 
 def test_a_photograph_that_turns_out_to_be_cut_short_is_named_and_its_place_taken(album: Path) -> None:
     bad = album / "train" / "cats" / "04.jpg"
     bad.write_bytes(bad.read_bytes()[:-1000])
-    scaled = feed(album, 16, crop="random_resized")
-    batches, expected = list(scaled.batches(1)), list(replace(scaled, opening=whole).batches(1))
+    fast = feed(album, 16, crop="random_resized")
+    batches, expected = list(fast.batches(1)), list(replace(fast, opening=whole).batches(1))
     assert [batch.names for batch in batches] == [batch.names for batch in expected]
     [line] = {line for batch in batches for line in batch.left_out}
     assert line.startswith("train/cats/04.jpg: left out, damaged image") and "truncated" in line
@@ -81,6 +83,7 @@ def test_encoded_images_are_found_in_parts_of_a_set_and_others_are_given_whole(a
     content = train.content(5)  # type: ignore[attr-defined]
     assert content_of(Indexed(train, 5)) == content
     assert content_of(Indexed(Selected(Selected(train, [3, 5]), [1]), 0)) == content
+    assert content_of(Indexed(Joined((train, Relabelled(train, train.labels))), len(train.labels) + 5)) == content
     sample = Sample(index=0, name="sample", label=0, content=content)
     assert content_of(sample) == content_of(Indexed(Held([sample]), 0)) == content
 
