@@ -96,6 +96,12 @@ def test_a_crop_is_never_enlarged_because_it_was_decoded_smaller(
     assert box[3] - box[1] >= min(side, box_height) - 1e-6
 
 
+def test_a_box_that_rounding_carried_over_the_border_takes_in_nothing_from_outside() -> None:
+    white = Undecoded.of(encoded(Image.new("RGB", (40, 30), "white"), "PNG"))
+    crop = white.cropped((20.0, 10.0, 40.0 + 1e-9, 30.0 + 1e-9), 8, "bilinear")
+    assert (np.asarray(crop) == 255).all()
+
+
 @pytest.mark.parametrize(("interpolation", "resampling"), [("bilinear", 2), ("bicubic", 3)])
 def test_torch_resamples_as_pillow_does_within_a_level_or_two(interpolation: Interpolation, resampling: int) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8))

@@ -51,7 +51,7 @@ class Undecoded:
         image = self.decoded(math.ceil(width * side / (right - left)), math.ceil(height * side / (bottom - top)))
         across, down = image.width / width, image.height / height
         first = math.floor(left * across), math.floor(top * down)
-        last = math.ceil(right * across), math.ceil(bottom * down)
+        last = min(image.width, math.ceil(right * across)), min(image.height, math.ceil(bottom * down))
         return _resized(image.crop((*first, *last)), side, interpolation)
 
     def _turned(self, size: tuple[int, int]) -> tuple[int, int]:
