@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from resnext.inference.contest import Ratio, race, times_as_fast
+from resnext.inference.engine import precisions_here
 from resnext.inference.layer_forms import DEFAULT, Variant
 from resnext.inference.measure_forms import (
     LEAST_GAIN,
@@ -30,7 +31,6 @@ from resnext.inference.measure_forms import (
     grouped_layers,
     in_torch,
     measure_forms,
-    precisions_here,
     whole_gain,
 )
 from resnext.model.device import processor

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 import resnext
-from resnext.inference.engine import EngineError, EngineName, Precision
+from resnext.inference.engine import EngineError, EngineName, Precision, precisions_here
 from resnext.inference.engines import ENGINES, Ready, installed
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
@@ -16,10 +16,6 @@ from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
 SIZE = 32
 NEEDS = {"onnxruntime": ("onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 PRECISIONS: tuple[tuple[Precision, float], ...] = (("fp32", 1e-5), ("bf16", 0.03))
-
-
-def has_bf16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def timm_network(name: str) -> nn.Module:
@@ -80,7 +76,7 @@ def test_engines_give_the_networks_logits_whatever_the_batch_and_the_size(
 ) -> None:
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
-    if precision == "bf16" and (name == "onnxruntime" or not has_bf16()):
+    if precision == "bf16" and (name == "onnxruntime" or "bf16" not in precisions_here()):
         with pytest.raises(EngineError, match=r"^precision = 'bf16': .*; use "):
             ready.engine(name, precision)
         return
@@ -143,7 +139,7 @@ def test_a_module_that_cannot_be_followed_is_told_so_and_auto_does_without_a_pro
         ("tensorrt", "fp32", "engine = 'tensorrt': allowed are auto, torch, compiled, onnxruntime, openvino"),
         ("torch", "int8", "precision = 'int8': allowed are fp32, bf16"),
         ("openvino", "int8", "precision = 'int8': allowed are fp32, bf16"),
-        ("auto", "int8", "no engine computes in int8 here: precision = 'int8': allowed are fp32, bf16"),
+        ("auto", "int8", "precision = 'int8': allowed are fp32, bf16"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(engine: str, precision: str, said: str) -> None:
@@ -182,16 +178,22 @@ def test_a_damaged_onnx_model_is_one_sentence(damaged: bytes) -> None:
         OnnxRuntimeEngine(damaged)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (0, 3, 32, 32)])
+def test_an_example_that_is_no_batch_of_images_is_one_sentence(shape: tuple[int, ...]) -> None:
+    with pytest.raises(EngineError, match=rf"^example of shape {re.escape(str(shape))}: a batch of images "):
+        resnext.accelerate(NETWORKS["grouped"](), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
 @pytest.mark.parametrize("shape", [(2, 3, 9, 9), (2, 1, 8, 8)])
 def test_images_of_a_shape_that_a_model_does_not_take_are_one_sentence(
     name: EngineName, shape: tuple[int, ...]
 ) -> None:
-    for package in NEEDS[name]:
+    for package in NEEDS.get(name, ()):
         pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
     fixed = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
     engine = resnext.accelerate(fixed, images(2, 8), engine=name)
-    with pytest.raises(EngineError, match=rf"^images of shape {re.escape(str(shape))}: this model takes [^\n]*$"):
+    with pytest.raises(EngineError, match=rf"^images of shape {re.escape(str(shape))}: this (model|network) [^\n]*$"):
         engine(torch.zeros(shape))
     assert engine(images(2, 8)).shape == (2, 2)
 

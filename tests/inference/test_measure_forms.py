@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from resnext.inference import contest
 from resnext.inference.contest import Ratio
+from resnext.inference.engine import precisions_here
 from resnext.inference.layer_forms import DEFAULT, Variant
 from resnext.inference.measure_forms import (
     TOLERANCES,
@@ -21,7 +22,6 @@ from resnext.inference.measure_forms import (
     chosen_variants,
     grouped_layers,
     measure_forms,
-    precisions_here,
     whole_gain,
 )
 from resnext.model.forms import build

@@ -10,18 +10,16 @@ from torch import Tensor
 
 from resnext.cli.console import messages, results, table
 from resnext.inference.contest import Ratio
+from resnext.inference.engine import DTYPES, Precision, precisions_here
 from resnext.inference.layer_forms import DEFAULT
 from resnext.inference.measure_forms import (
-    DTYPES,
     NUM_ROUNDS,
     GroupedLayer,
     LayerForms,
-    Precision,
     Timing,
     chosen_variants,
     grouped_layers,
     measure_forms,
-    precisions_here,
     whole_gain,
 )
 from resnext.model.device import processor

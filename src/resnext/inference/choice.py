@@ -15,7 +15,7 @@ import torch
 
 from resnext.artefact.sealed import write_atomically
 from resnext.cache import cache_folder
-from resnext.inference.engine import Engine, EngineError, EngineName, Precision
+from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
 from resnext.inference.engines import ENGINES, Ready, installed
 from resnext.model.device import processor
 
@@ -46,6 +46,7 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
     What is remembered holds for the processor, the number of threads, the versions, the network's layers, the shape of
     the example and the precision. Raises `EngineError` where no engine has the precision.
     """
+    check_precision(precision, ready.example.device)
     key = _key(ready, precision)
     remembered = _recall(key)
     if remembered is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from resnext.inference.engine import Engine, EngineError, EngineName, Precision
+from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
 from resnext.inference.fuse import fuse
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine, onnx_model
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
@@ -17,7 +17,7 @@ from resnext.inference.program import program_of
 from resnext.inference.torch_engine import CompiledEngine, TorchEngine
 
 ENGINES = get_args(EngineName)
-PRECISIONS = get_args(Precision)
+_NUM_AXES = 4
 _PACKAGES: Mapping[EngineName, tuple[str, ...]] = {
     "onnxruntime": ("onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
@@ -28,9 +28,14 @@ class Ready:
     """A module made ready for engines: folded, and as a program once one asks for it.
 
     `example` is a batch of its input, which says the size and the number of images that engines are made for.
+    Raises `EngineError` where it is no batch of images.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
+        if example.ndim != _NUM_AXES or len(example) == 0:
+            raise EngineError(
+                f"example of shape {tuple(example.shape)}: a batch of images (batch, channels, height, width) is needed"
+            )
         self.network = fuse(network, example)
         self.example = example
 
@@ -43,10 +48,7 @@ class Ready:
         """Return an engine. Raises `EngineError` where it cannot be had here, with what can."""
         if name not in ENGINES:
             raise EngineError(f"engine = {name!r}: allowed are auto, {', '.join(ENGINES)}")
-        if precision not in PRECISIONS:
-            raise EngineError(f"precision = {precision!r}: allowed are {', '.join(PRECISIONS)}")
-        if precision == "bf16":
-            _check_bf16(self.example.device)
+        check_precision(precision, self.example.device)
         if name in _PACKAGES and self.example.device.type != "cpu":
             raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
         made: Engine = _MAKERS[name](self, precision)
@@ -57,11 +59,6 @@ def installed(device: torch.device) -> tuple[EngineName, ...]:
     """Return the engines that can be had on a device without a minute's compilation, the nearest first."""
     others = tuple(name for name, needs in _PACKAGES.items() if all(map(find_spec, needs)))
     return ("torch", *(others if device.type == "cpu" else ()))
-
-
-def _check_bf16(device: torch.device) -> None:
-    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise EngineError("precision = 'bf16': this CPU has no instructions for it; use 'fp32'")
 
 
 _MAKERS: Mapping[EngineName, Callable[[Ready, Precision], Engine]] = {

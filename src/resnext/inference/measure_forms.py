@@ -9,23 +9,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from resnext.inference.contest import Ratio, race, times_as_fast
+from resnext.inference.engine import DTYPES, Precision
 from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Variant, apply_forms
 
-Precision = Literal["fp32", "bf16"]
-
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # How far a variant may be from float64: the norm of the difference over the norm of the answer.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-2}
 LEAST_GAIN = 1.03
 NUM_ROUNDS = 15
-
-_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +103,6 @@ class Runner(Protocol):
 def in_torch(layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
     """Run a layer in torch, as it is."""
     return lambda: cast(Tensor, layer(maps))
-
-
-def precisions_here() -> tuple[Precision, ...]:
-    """Return the precisions for which this processor has instructions."""
-    capabilities = torch.cpu.get_capabilities()
-    has_bf16 = any(capabilities.get(instructions, False) for instructions in _BF16_INSTRUCTIONS)
-    return ("fp32", "bf16") if has_bf16 else ("fp32",)
 
 
 @torch.inference_mode()

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnext.inference.engine import EngineError, EngineName, Precision
+from resnext.inference.engine import DTYPES, EngineError, EngineName, Precision
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _FOLDS_CONSTANTS: dict[str, Any] = {"freezing": True}  # weights are laid out once for the kernels that read them
 
 
@@ -25,7 +24,15 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes) of normalised images."""
-        return self._network(_laid_out(pixels, self.precision)).float()  # type: ignore[no-any-return]
+        try:
+            return self._network(_laid_out(pixels, self.precision)).float()  # type: ignore[no-any-return]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            said = str(error).strip().partition("\n")[0]
+            raise EngineError(
+                f"images of shape {tuple(pixels.shape)}: this network does not take them ({said})"
+            ) from None
 
 
 class CompiledEngine:
@@ -54,9 +61,9 @@ class CompiledEngine:
 
 
 def _ready(network: nn.Module, precision: Precision) -> nn.Module:
-    own = deepcopy(network).eval().to(_DTYPES[precision])
+    own = deepcopy(network).eval().to(DTYPES[precision])
     return own.to(memory_format=torch.channels_last)
 
 
 def _laid_out(pixels: Tensor, precision: Precision) -> Tensor:
-    return pixels.to(dtype=_DTYPES[precision], memory_format=torch.channels_last)
+    return pixels.to(dtype=DTYPES[precision], memory_format=torch.channels_last)
