@@ -57,8 +57,7 @@ def test_crops_of_photographs_decoded_smaller_are_drawn_alike_and_look_alike(
 def test_where_crops_need_every_pixel_they_are_almost_the_same(album: Path, fields: dict[str, str]) -> None:
     fast = feed(album, 64, **fields)
     batches, expected = list(fast.batches(1)), list(replace(fast, opening=whole).batches(1))
-    assert max(map(distance, batches, expected)) < 1
-    assert is_same(batches, expected) == (fields["crop"] == "shift")  # whose central crops Pillow makes, as ever
+    assert max(map(distance, batches, expected)) < 2
 
 
 def test_threads_and_where_an_epoch_goes_on_change_nothing(album: Path) -> None:

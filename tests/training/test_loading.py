@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnext.data.dataset import Data
+from resnext.data.dataset import Data, DataError
 from resnext.data.open import open_data
 from resnext.data.packed import pack
 from resnext.data.views import Remembered
 from resnext.spec.recipe import Recipe
 from resnext.training.run import Run
+from resnext.training.task import Task
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,14 @@ def test_a_run_that_decodes_what_it_needs_resumes_bit_for_bit_and_learns_somethi
     tensors = [key for key in resumed if key.startswith("last ")]
     assert len(tensors) > 10
     assert all(resumed[key] == found["fast"][key] for key in tensors)
+
+
+def test_fast_decoding_without_its_extra_is_refused_in_a_sentence(
+    photographs: Path, fast: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnext.imaging.jpeg.find_spec", lambda package: None)
+    with pytest.raises(DataError, match=r"augmentation\.decoding = 'fast'.*pip install 'resnext\[fast\]'"):
+        Task(data=open_data(str(photographs)), recipe=fast)
 
 
 def test_what_each_crop_decodes_is_not_remembered(

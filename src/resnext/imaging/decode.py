@@ -102,7 +102,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     _check_size(image)
     try:
         image.load()
-        return _as_rgb(_upright(image))
+        return _as_rgb(turned(image, orientation(image)))
     except ImageError:
         raise
     except Exception as error:
@@ -115,6 +115,11 @@ def orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # a damaged EXIF block does not make the picture unusable
         return 1
+
+
+def turned(image: Image.Image, exif_orientation: int) -> Image.Image:
+    """Return an image upright that has an orientation; unchanged where EXIF knows none of this number."""
+    return image.transpose(TRANSPOSES[exif_orientation]) if exif_orientation in TRANSPOSES else image
 
 
 def _damaged(error: Exception) -> ImageError:
@@ -142,8 +147,3 @@ def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         message = f"the image is {image.width}x{image.height}, more than the {MAX_PIXELS} pixels allowed"
         raise ImageError(message, "giant")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turned = orientation(image)
-    return image.transpose(TRANSPOSES[turned]) if turned in TRANSPOSES else image

@@ -8,6 +8,7 @@ from resnext.artefact.weights import Weights
 from resnext.data.dataset import Data, DataError
 from resnext.data.facts import shorter_side
 from resnext.data.stream import Stream
+from resnext.imaging.jpeg import is_installed
 from resnext.model.network import Network
 from resnext.spec.facts import Choice, Facts, Start
 from resnext.spec.recipe import Recipe, chosen
@@ -25,8 +26,8 @@ class Task:
 
     `choices` are what resolving the recipe chose.
 
-    Raises `DataError` on too few images, `SpecError` on a recipe that is not resolved or names other weights,
-    `ValueError` on a negative seed.
+    Raises `DataError` on too few images or without the extra that fast decoding needs, `SpecError` on a recipe that is
+    not resolved or names other weights, `ValueError` on a negative seed.
     """
 
     data: Data
@@ -46,6 +47,8 @@ class Task:
                 f"sampling = 'balanced': {self.data.source} is a stream, read as it is stored; set class_weights,"
                 " or unpack it"
             )
+        if not self.remembers_images and not is_installed():
+            raise DataError("augmentation.decoding = 'fast': needs simplejpeg; pip install 'resnext[fast]'")
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: a whole number from 0 on")
         self.recipe.digest()
