@@ -101,7 +101,7 @@ def _origin(data: Data, splits: Splits) -> bytes:
     """Return a digest of what packed images are made from: the files, as far as they tell unread, and the decoders."""
     decoders = [PIL.__version__, *(str(features.version(name)) for name in _DECODERS)]
     files = (
-        images.store.stamp(name)
+        f"{name} {images.store.stamp(name)}"
         for images in splits.values()
         if isinstance(images.store, Files)
         for name in images.names
