@@ -1,9 +1,10 @@
-"""How fast images load, against torchvision's ImageFolder and transforms v2: python benchmarks/loading.py [ROUNDS].
+"""How fast images load to train on, against torchvision's ImageFolder and v2: python benchmarks/loading.py [ROUNDS].
 
-Makes JPEG files of three sizes. Every contestant gives normalised batches, for training a random crop of at least 8 %
-of the area, flipped half the time, for evaluation the centre, of 224 pixels a side. In each round all load the same
-files, one after another; the first round is left out. "Per core" is by processor time, of workers too, which others on
-the machine disturb least; throughput on the wall is beside it. Writes loading.json and loading.md beside this file.
+Makes JPEG files of two sizes. Every contestant gives normalised batches of random crops of at least 8 % of the area,
+224 pixels a side, flipped half the time. In each round all load the same files, one after another; the first round is
+left out. One core is no workers and no threads, two cores are two workers or two threads. torchvision runs as by
+default, on images of Pillow, and on tensors of its own decoder, which it has to be told to use. Writes loading.json and
+loading.md beside this file, in about four minutes.
 """
 
 import json
@@ -13,14 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing import active_children
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import PIL
+import simplejpeg
 import torch
 import torchvision
 from PIL import Image, features
@@ -35,7 +36,7 @@ from resnext.data.augment import augmenter
 from resnext.data.content import undecoded, whole
 from resnext.data.dataset import Data, Dataset
 from resnext.data.encoded import EncodedImages, Files
-from resnext.data.loader import Feed, Loading, evaluation_batches
+from resnext.data.loader import Feed, Loading, Opening, evaluation_batches
 from resnext.data.network_input import network_input
 from resnext.data.packed import pack
 from resnext.data.sampler import Sampler
@@ -43,11 +44,11 @@ from resnext.imaging.transform import normalise
 from resnext.spec.preprocessing import Preprocessing
 from resnext.spec.recipe import Augmentation
 
-ROUNDS = 9
-NUM_AT_ONCE = 2
+ROUNDS = 13
+CORES = {"one core": 0, "two cores": 2}  # workers or threads beside the one that takes the batches
 SEEN = Preprocessing(image_size=224, resize_size=256, interpolation="bilinear")
 MIN_AREA = 0.08
-PEER = "torchvision, Pillow"
+PEERS = ("torchvision, Pillow", "torchvision, decode_image")
 
 Pass = Callable[[], Iterable[Tensor]]
 
@@ -70,18 +71,9 @@ class Photographs:
 
 
 SIZES = (
-    Photographs(width=96, height=72, number=1024, noise=6, quality=90, batch_size=32),
-    Photographs(width=500, height=375, number=320, noise=12, quality=90, batch_size=32),
-    Photographs(width=4000, height=3000, number=16, noise=9, quality=88, batch_size=8),
+    Photographs(width=500, height=375, number=512, noise=12, quality=90, batch_size=32),
+    Photographs(width=4000, height=3000, number=16, noise=9, quality=88, batch_size=4),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Time:
-    """What one pass took an image, in milliseconds: of all processors together, and on the wall."""
-
-    processor_ms: float
-    wall_ms: float
 
 
 def photograph(seed: int, sort: Photographs) -> Image.Image:
@@ -113,150 +105,125 @@ def write(root: Path, sort: Photographs) -> float:
     return sum(path.stat().st_size for path in root.rglob("*.jpg")) / sort.number / 1000
 
 
-def contestants(root: Path, sort: Photographs, cache: Path) -> dict[str, dict[str, Pass]]:
-    """Return what loads the files, for training and for evaluation, by what tables call it."""
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
-    dataset = EncodedImages(Files(root), names, ["ab".index(name[0]) for name in names])
-    found = {"training": theirs(root, sort, trains=True), "evaluation": theirs(root, sort, trains=False)}
-    for name, passes in found.items():
-        passes["resnext"] = ours(dataset, sort, trains=name == "training")
-    found["training"]["resnext, decoding = fast"] = ours(dataset, sort, trains=True, is_fast=True)
+def contestants(root: Path, sort: Photographs, cache: Path, num_at_once: int) -> dict[str, Pass]:
+    """Return what loads the files, by what tables call it."""
+    dataset = images_of(root)
+    found = theirs(root, sort, num_at_once)
+    found["resnext"] = ours(dataset, sort, num_at_once)
+    found["resnext, decoding = fast"] = ours(dataset, sort, num_at_once, opening=undecoded)
     if sort.width <= 500:
         data = Data(source=str(root), class_names=("a", "b"), splits={"train": dataset}, digest="")
-        kept = pack(data, cache)[0].indexed("train")
-        for name, passes in found.items():
-            passes["resnext, --cache"] = ours(kept, sort, trains=name == "training")
+        found["resnext, --cache"] = ours(pack(data, cache)[0].indexed("train"), sort, num_at_once)
     return found
 
 
-def ours(dataset: Dataset, sort: Photographs, *, trains: bool, is_fast: bool = False) -> Pass:
-    """Return a pass of this library over the files, by as many threads as the peers have workers."""
-    if not trains:
-        loading = Loading(batch_size=sort.batch_size, num_threads=NUM_AT_ONCE)
-        return lambda: (normalise(batch.pixels, SEEN) for batch in evaluation_batches(dataset, SEEN, loading))
+def images_of(root: Path) -> EncodedImages:
+    """Return the files as this library reads them."""
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
+    return EncodedImages(Files(root), names, ["ab".index(name[0]) for name in names])
+
+
+def ours(dataset: Dataset, sort: Photographs, num_threads: int, opening: Opening = whole) -> Pass:
+    """Return a pass of this library over the files."""
     feed = Feed(
         dataset=dataset,
         augment=augmenter(Augmentation(crop="random_resized", min_area=MIN_AREA, flip=True), SEEN),
         sampler=Sampler(num_images=sort.number, batch_size=sort.batch_size, seed=0),
-        opening=undecoded if is_fast else whole,
-        num_threads=NUM_AT_ONCE,
+        opening=opening,
+        num_threads=num_threads,
     )
     return lambda: (network_input(batch, SEEN) for batch in feed.batches(1))
 
 
-def theirs(root: Path, sort: Photographs, *, trains: bool) -> dict[str, Pass]:
+def theirs(root: Path, sort: Photographs, num_workers: int) -> dict[str, Pass]:
     """Return passes of torchvision: images of Pillow as by default, and tensors, normalised a batch at a time."""
-    cut: list[v2.Transform] = (
-        [v2.RandomResizedCrop(SEEN.image_size, scale=(MIN_AREA, 1)), v2.RandomHorizontalFlip()]
-        if trains
-        else [v2.Resize(SEEN.resize_size), v2.CenterCrop(SEEN.image_size)]
-    )
-    last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(SEEN.mean, SEEN.std)]
-    images = ImageFolder(root, v2.Compose([*cut, v2.ToImage(), *last]))
+    cut = [v2.RandomResizedCrop(SEEN.image_size, scale=(MIN_AREA, 1)), v2.RandomHorizontalFlip()]
+    last = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(SEEN.mean, SEEN.std)])
+    images = ImageFolder(root, v2.Compose([*cut, v2.ToImage(), last]))
     tensors = ImageFolder(root, v2.Compose(cut), loader=_as_tensor)
-    passes: dict[str, Pass] = {}
-    for num_workers, place in ((NUM_AT_ONCE, f"{NUM_AT_ONCE} workers"), (0, "no worker")):
-        loaders = [
-            DataLoader(
-                files,
-                batch_size=sort.batch_size,
-                shuffle=trains,
-                num_workers=num_workers,
-                persistent_workers=num_workers > 0,
-            )
-            for files in (images, tensors)
-        ]
-        passes[f"{PEER}, {place}"] = lambda loader=loaders[0]: (batch for batch, _ in loader)  # type: ignore[misc]
-        passes[f"torchvision, decode_image, {place}"] = lambda loader=loaders[1]: (  # type: ignore[misc]
-            v2.Compose(last)(batch) for batch, _ in loader
+    given: dict[str, Any] = {"batch_size": sort.batch_size, "num_workers": num_workers}
+    of_images, of_tensors = (
+        DataLoader(files, shuffle=True, persistent_workers=num_workers > 0, **given) for files in (images, tensors)
+    )
+    return dict(
+        zip(
+            PEERS,
+            (lambda: (batch for batch, _ in of_images), lambda: (last(batch) for batch, _ in of_tensors)),
+            strict=True,
         )
-    return passes
+    )
 
 
 def _as_tensor(path: str) -> Any:
     return TensorImage(decode_image(path))
 
 
-def processor_seconds() -> float:
-    """Return the processor time so far of this process and of the workers that live."""
-    ticks = 0
-    for child in active_children():
-        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def timed(load: Pass) -> Time:
+def seconds(load: Pass) -> float:
     """Load all files once."""
-    processor, wall, num_images = processor_seconds(), time.perf_counter(), 0
-    for batch in load():
-        num_images += len(batch)
-    wall, processor = time.perf_counter() - wall, processor_seconds() - processor
-    return Time(processor_ms=1000 * processor / num_images, wall_ms=1000 * wall / num_images)
+    begin = time.perf_counter()
+    for _ in load():
+        pass
+    return time.perf_counter() - begin
 
 
-def rounds_of(passes: dict[str, Pass], num_rounds: int) -> dict[str, list[Time]]:
-    """Let all contestants load in turn, so many rounds after one that is left out."""
-    times: dict[str, list[Time]] = {name: [] for name in passes}
+def rounds_of(passes: dict[str, Pass], num_rounds: int) -> dict[str, list[float]]:
+    """Let all contestants load in turn, so many rounds after one that is left out, and return their seconds."""
+    times: dict[str, list[float]] = {name: [] for name in passes}
     for number in range(num_rounds + 1):
         for name, load in passes.items():
-            taken = timed(load)
+            taken = seconds(load)
             if number:
                 times[name].append(taken)
     return times
 
 
-def summary(times: dict[str, list[Time]]) -> dict[str, dict[str, float]]:
-    """Return each contestant's medians, and those of its ratios to torchvision's default, with their spread."""
-    peers = times[f"{PEER}, {NUM_AT_ONCE} workers"]
-    found = {}
+def summary(times: dict[str, list[float]], num_images: int) -> dict[str, dict[str, Any]]:
+    """Return each contestant's images a second, and how many times as fast it is as each peer: quartiles of rounds."""
+    found: dict[str, dict[str, Any]] = {}
     for name, taken in times.items():
-        ratios = sorted(peer.processor_ms / own.processor_ms for peer, own in zip(peers, taken, strict=True))
-        found[name] = {
-            "images_per_core_second": 1000 / median(own.processor_ms for own in taken),
-            "images_per_second": 1000 / median(own.wall_ms for own in taken),
-            "ratio_per_core": median(ratios),
-            "ratio_per_core_least": ratios[0],
-            "ratio_per_core_most": ratios[-1],
-            "ratio_on_the_wall": median(peer.wall_ms / own.wall_ms for peer, own in zip(peers, taken, strict=True)),
-        }
+        found[name] = {"images_per_second": num_images / median(taken)}
+        for peer in PEERS:
+            ratios = [theirs / own for theirs, own in zip(times[peer], taken, strict=True)]
+            found[name][f"times {peer}"] = quantiles(ratios, n=4, method="inclusive")
     return found
 
 
-def has_equal_pixels(passes: dict[str, Pass]) -> bool:
+def has_equal_pixels(root: Path, sort: Photographs) -> bool:
     """Tell whether this library and torchvision's default show evaluation the same, but for rounding once scaled."""
-    pairs = zip(passes["resnext"](), passes[f"{PEER}, no worker"](), strict=True)
-    return all(torch.allclose(one, other, rtol=0, atol=1e-5) for one, other in pairs)
+    show = v2.Compose([v2.Resize(SEEN.resize_size), v2.CenterCrop(SEEN.image_size), v2.ToImage()])
+    last = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(SEEN.mean, SEEN.std)])
+    theirs = DataLoader(ImageFolder(root, v2.Compose([show, last])), batch_size=sort.batch_size)
+    batches = evaluation_batches(images_of(root), SEEN, Loading(batch_size=sort.batch_size))
+    pairs = zip(batches, theirs, strict=True)
+    return all(torch.allclose(normalise(one.pixels, SEEN), other, rtol=0, atol=1e-5) for one, (other, _) in pairs)
 
 
 def measured(num_rounds: int) -> Iterator[dict[str, Any]]:
     """Yield what was measured of each size of photographs."""
     for sort in SIZES:
         with TemporaryDirectory() as folder:
-            root = Path(folder, "photographs")
+            root, cache = Path(folder, "photographs"), Path(folder, "cache")
             kilobytes = write(root, sort)
-            found = contestants(root, sort, Path(folder, "cache"))
             yield {
                 "size": sort.title,
                 "kilobytes": kilobytes,
-                "evaluation_is_equal": has_equal_pixels(found["evaluation"]),
-                **{task: summary(rounds_of(passes, num_rounds)) for task, passes in found.items()},
+                "evaluation_is_equal": has_equal_pixels(root, sort),
+                **{
+                    cores: summary(rounds_of(contestants(root, sort, cache, number), num_rounds), sort.number)
+                    for cores, number in CORES.items()
+                },
             }
 
 
-def table(size: dict[str, Any], task: str) -> str:
-    """Lay out what was measured of a size and a task."""
-    lines = [
-        f"| {task}, {size['size']}, {size['kilobytes']:.0f} KB"
-        " | images/s per core | ratio | spread | images/s | ratio |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, of in size[task].items():
-        spread = f"{of['ratio_per_core_least']:.2f} to {of['ratio_per_core_most']:.2f}"
-        lines.append(
-            f"| {name} | {of['images_per_core_second']:,.0f} | {of['ratio_per_core']:.2f} | {spread}"
-            f" | {of['images_per_second']:,.0f} | {of['ratio_on_the_wall']:.2f} |"
+def table(size: dict[str, Any], cores: str) -> str:
+    """Lay out what was measured of a size by so many cores."""
+    title = f"{size['size']}, {size['kilobytes']:.0f} KB, {cores}"
+    lines = [f"| {title} | images/s | times {' | times '.join(PEERS)} |", "|---|---:|---:|---:|"]
+    for name, of in size[cores].items():
+        ratios = (
+            "{1:.2f} ({0:.2f} to {2:.2f})".format(*of[f"times {peer}"]) if name != peer else "1" for peer in PEERS
         )
+        lines.append(f"| {name} | {of['images_per_second']:,.0f} | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
 
@@ -271,6 +238,7 @@ def main() -> None:
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
         "libjpeg_turbo": str(features.version("libjpeg_turbo")),
+        "simplejpeg": simplejpeg.__version__,
         "machine": platform.machine(),
         "num_cores": os.cpu_count(),
     }
@@ -278,10 +246,9 @@ def main() -> None:
     (here / "loading.json").write_text(json.dumps({"rounds": num_rounds, **place, "sizes": sizes}, indent=2) + "\n")
     equal = ", ".join(size["size"] for size in sizes if size["evaluation_is_equal"])
     text = (
-        f"{num_rounds} rounds after one left out, {place}. Ratios are medians over rounds, to torchvision with Pillow"
-        f" and {NUM_AT_ONCE} workers; this library loads by {NUM_AT_ONCE} threads. Evaluation sees the very"
-        f" pixels that torchvision with Pillow shows: {equal or 'nowhere'}.\n\n"
-        + "\n\n".join(table(size, task) for task in ("training", "evaluation") for size in sizes)
+        f"{num_rounds} rounds after one left out, {place}. Ratios are medians over rounds, with their quartiles."
+        f" Evaluation sees the very pixels that torchvision with Pillow shows: {equal or 'nowhere'}.\n\n"
+        + "\n\n".join(table(size, cores) for size in sizes for cores in CORES)
         + "\n"
     )
     (here / "loading.md").write_text(text)
