@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from resnext.data.open import open_data
     from resnext.evaluation.evaluate import evaluate, mean_over_views
     from resnext.inference.accelerate import accelerate
-    from resnext.inference.classifier import Classifier, Prediction, load
+    from resnext.inference.classifier import Classifier, Prediction
+    from resnext.inference.load import load
     from resnext.model.forms import build, convert, convert_tensors
     from resnext.spec.architecture import Architecture, architecture
     from resnext.spec.complexity import complexity, solve_width
@@ -83,7 +84,7 @@ _HOMES = {
     "export_weights": "resnext.artefact.adapters",
     "forecast": "resnext.training.forecast",
     "inspect": "resnext.data.inspect",
-    "load": "resnext.inference.classifier",
+    "load": "resnext.inference.load",
     "load_weights": "resnext.artefact.adapters",
     "mean_over_views": "resnext.evaluation.evaluate",
     "open_data": "resnext.data.open",

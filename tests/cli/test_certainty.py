@@ -12,7 +12,8 @@ from PIL import Image
 
 from resnext.artefact.manifest import Manifest
 from resnext.artefact.store import load_artefact, save_artefact
-from resnext.inference.classifier import Prediction, load
+from resnext.inference.classifier import Prediction
+from resnext.inference.load import load
 
 Cli = Callable[..., Any]
 

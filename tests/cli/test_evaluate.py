@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resnext.inference.classifier import load
+from resnext.inference.load import load
 
 Cli = Callable[..., Any]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from resnext.cli.evaluate import Crops
 from resnext.imaging.transform import stack
-from resnext.inference.classifier import Classifier, load
+from resnext.inference.classifier import Classifier
+from resnext.inference.load import load
 from resnext.spec import protocol
 
 Cli = Callable[..., Any]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from resnext.inference.classifier import Prediction, load
+from resnext.inference.classifier import Prediction
+from resnext.inference.load import load
 
 Cli = Callable[..., Any]
 
@@ -161,3 +162,29 @@ def test_a_file_that_is_not_an_artefact_is_one_sentence(cli: Cli, photos: Path) 
     shown = cli("predict", photos / "red" / "00.png", photos)
     assert (shown.status, shown.out, len(shown.err.splitlines())) == (2, "", 1)
     assert "00.png" in shown.err
+
+
+def test_every_engine_prints_the_same_labels(cli: Cli, artefact: Path, photos: Path) -> None:
+    expected = [row["predictions"][0]["label"] for row in json_rows(cli("predict", artefact, photos, "--json").out)]
+    for engine in ("torch", "openvino", "onnxruntime"):
+        pytest.importorskip(engine, reason=f"{engine}, an extra, is not installed")
+        shown = cli("predict", artefact, photos, "--json", "--engine", engine)
+        assert (shown.status, shown.err) == (0, "")
+        assert [row["predictions"][0]["label"] for row in json_rows(shown.out)] == expected
+
+
+def test_for_many_images_the_quickest_engine_is_found_and_named(
+    cli: Cli, artefact: Path, many: Path, tmp_path: Path, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plain, "XDG_CACHE_HOME", str(tmp_path))  # where choices are remembered
+    first, again = (cli("predict", artefact, many, "--json") for _ in range(2))
+    assert (first.status, len(json_rows(first.out))) == (0, 300)
+    assert first.err.startswith("  engine ")
+    assert len(first.err.splitlines()) == 1
+    assert again.out == first.out
+
+
+def test_an_engine_that_there_is_not_is_one_sentence(cli: Cli, artefact: Path, photos: Path) -> None:
+    shown = cli("predict", artefact, photos, "--engine", "tensorrt")
+    assert (shown.status, shown.out) == (2, "")
+    assert "'tensorrt'" in shown.err

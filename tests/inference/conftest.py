@@ -8,8 +8,11 @@ from PIL import Image
 
 from resnext.artefact.manifest import Manifest, Provenance
 from resnext.artefact.store import save_artefact
-from resnext.inference.classifier import Classifier, load
+from resnext.artefact.weights import open_network
+from resnext.inference.classifier import Classifier
+from resnext.inference.load import load
 from resnext.model.forms import build
+from resnext.model.network import Network
 from resnext.spec.architecture import architecture
 from resnext.spec.preprocessing import Preprocessing
 
@@ -18,8 +21,8 @@ CLASSES = ("apple", "banana", "cherry")
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory, randomised: Callable[..., None]) -> Classifier:
-    """Load an artefact of a network that was not trained but tells images apart."""
+def artefact(tmp_path_factory: pytest.TempPathFactory, randomised: Callable[..., None]) -> Path:
+    """Save an artefact of a network that was not trained but tells images apart."""
     network = build(architecture("resnext11_2x2d", base_channels=4, num_classes=3), generator=torch.manual_seed(0))
     randomised(network)
     with torch.no_grad():
@@ -46,7 +49,17 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, randomised: Callable[..
     )
     path = tmp_path_factory.mktemp("artefact") / "model.safetensors"
     save_artefact(path, network, manifest)
-    return load(path, device="cpu")
+    return path
+
+
+@pytest.fixture(scope="session")
+def classifier(artefact: Path) -> Classifier:
+    return load(artefact, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def network(artefact: Path) -> Network:
+    return open_network(str(artefact))[0]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from resnext.artefact.manifest import Calibration, Manifest
 from resnext.artefact.store import save_artefact
 from resnext.imaging.transform import stack
-from resnext.inference.classifier import Classifier, Prediction, load
+from resnext.inference.classifier import Classifier, Prediction
+from resnext.inference.load import load
+from resnext.model.network import Network
 
 temperatures = st.floats(0.05, 20)
 
@@ -19,7 +21,7 @@ def at(classifier: Classifier, temperature: float) -> Classifier:
     calibration = Calibration(
         temperature=temperature, split="val", num_images=9, ece_before_percent=2.0, ece_after_percent=1.0
     )
-    return Classifier(classifier.network, classifier.manifest.replace(calibration=calibration), classifier.device)
+    return Classifier(classifier.manifest.replace(calibration=calibration), classifier.engine, classifier.device)
 
 
 @given(temperature=temperatures)
@@ -57,11 +59,11 @@ def test_the_order_is_that_of_the_logits_though_probabilities_are_too_small_to_t
 
 
 def test_an_artefact_written_before_there_was_calibration_answers_as_it_did(
-    classifier: Classifier, pictures: list[Path], tmp_path: Path
+    classifier: Classifier, network: Network, pictures: list[Path], tmp_path: Path
 ) -> None:
     words = json.loads(classifier.manifest.to_json())
     del words["calibration"]
-    save_artefact(tmp_path / "old.safetensors", classifier.network, Manifest(**words))
+    save_artefact(tmp_path / "old.safetensors", network, Manifest(**words))
     old = load(tmp_path / "old.safetensors", device="cpu")
     assert old.temperature == 1
     [answer] = old.predict(pictures[0])

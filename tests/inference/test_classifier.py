@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,7 +13,12 @@ from PIL import Image
 import resnext
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import stack
-from resnext.inference.classifier import BATCH_SIZE, Classifier, Prediction, load, predict_files
+from resnext.inference.classifier import BATCH_SIZE, Classifier, Prediction
+from resnext.inference.engine import EngineName
+from resnext.inference.engines import ENGINES
+from resnext.inference.files import predict_files
+from resnext.inference.load import load
+from resnext.model.network import Network
 
 EXIF_ORIENTATION, ROTATED = 0x0112, 6
 
@@ -172,24 +177,47 @@ def test_probabilities_are_the_softmax_of_the_logits_under_the_class_names(
     assert found == pytest.approx(expected.tolist(), abs=1e-6)
 
 
-def test_logits_are_those_of_the_network_on_normalised_pixels(classifier: Classifier, pictures: list[Path]) -> None:
+def test_logits_are_those_of_the_network_on_normalised_pixels(
+    classifier: Classifier, network: Network, pictures: list[Path]
+) -> None:
     prepared = [classifier.prepare(path) for path in pictures[:3]]
     assert [(image.mode, image.size) for image in prepared] == [("RGB", (16, 16))] * 3
     bytes_ = np.stack([np.asarray(image) for image in prepared])
     preprocessing = classifier.preprocessing
     normalised = (bytes_ / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
     with torch.inference_mode():
-        expected = classifier.network(torch.from_numpy(normalised).permute(0, 3, 1, 2).float())
+        expected = network(torch.from_numpy(normalised).permute(0, 3, 1, 2).float())
     torch.testing.assert_close(classifier.logits(stack(prepared)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_classifier_is_in_evaluation_mode_and_predicting_changes_nothing(
-    classifier: Classifier, pictures: list[Path]
+def test_predicting_changes_nothing(classifier: Classifier, pictures: list[Path]) -> None:
+    before = classifier.predict(pictures[:3])
+    assert [classifier.predict(pictures[:3]) for _ in range(2)] == [before] * 2
+
+
+@pytest.mark.parametrize("engine", ["auto", *ENGINES])
+def test_every_engine_gives_the_same_answers(
+    artefact: Path,
+    classifier: Classifier,
+    pictures: list[Path],
+    engine: EngineName | Literal["auto"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = {name: tensor.clone() for name, tensor in classifier.network.state_dict().items()}
-    classifier.predict(pictures[:3])
-    assert not any(module.training for module in classifier.network.modules())
-    assert all(torch.equal(before[name], tensor) for name, tensor in classifier.network.state_dict().items())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where choices are remembered
+    for package in ("onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    other = load(artefact, "cpu", engine, batch_size=4)
+    assert (other.engine.name == engine) == (engine != "auto")
+    assert (other.choice is not None) == (engine == "auto")
+    assert_same(other.predict(pictures[:6]), classifier.predict(pictures[:6]))
+
+
+def test_an_engine_or_a_batch_that_cannot_be_had_is_refused_with_what_can(artefact: Path) -> None:
+    with pytest.raises(ValueError, match="engine = 'tensorrt': allowed are auto, torch"):
+        load(artefact, "cpu", "tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="batch_size = 0: at least 1"):
+        load(artefact, "cpu", batch_size=0)
 
 
 def rows(classifier: Classifier, paths: list[str], top: int = 5) -> list[tuple[str, Prediction | ImageError]]:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnext.cli.options import (
+    ENGINE_HELP,
     ArtefactArgument,
     DataArgument,
     DeviceOption,
     DownloadOption,
+    Engine,
+    PrecisionOption,
     QuarantineOption,
     StrictOption,
     probability,
@@ -83,6 +86,8 @@ def evaluate(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    engine: Annotated[Engine, typer.Option(help=ENGINE_HELP)] = "torch",
+    precision: PrecisionOption = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     download: DownloadOption = False,
     strict: StrictOption = False,
@@ -97,7 +102,7 @@ def evaluate(
     from resnext.data.loader import Loading
     from resnext.data.open import open_data
     from resnext.data.views import under_classes
-    from resnext.inference.classifier import load
+    from resnext.inference.load import load
     from resnext.training.world import join_world
 
     sizes = {"--image-size": image_size, "--resize-size": resize_size, "--batch-size": batch_size}
@@ -106,7 +111,7 @@ def evaluate(
     target = probability(target_precision, "--target-precision") if target_precision is not None else None
     with join_world() as world:
         place = str(world.device(device))
-        classifier = world.first_before_others(lambda: load(artefact, place))
+        classifier = world.first_before_others(lambda: load(artefact, place, engine, precision, loading.batch_size))
         protocol = _protocol(classifier.preprocessing, crops, (image_size, resize_size), scales)
         read = world.first_before_others(
             lambda: open_data(data, download=download, strict=strict, quarantine=quarantine)

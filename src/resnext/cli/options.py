@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ DataArgument = Annotated[
 ArtefactArgument = Annotated[
     str, typer.Argument(help="A .safetensors file that training wrote, hf:REPO or torchvision:WEIGHTS.")
 ]
+Engine = Literal["auto", "torch", "compiled", "onnxruntime", "openvino"]
+ENGINE_HELP = "What computes; auto: the quickest that is installed, compiled left out."
+PrecisionOption = Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 where the processor has it.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[
     int | None,

@@ -2,14 +2,15 @@
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnext.cli.options import ArtefactArgument, DeviceOption, probability
+from resnext.cli.options import ENGINE_HELP, ArtefactArgument, DeviceOption, Engine, PrecisionOption, probability
 
 if TYPE_CHECKING:
     from resnext.imaging.decode import ImageError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _STANDARD_INPUT = "-"
 _UNKNOWN = "unknown"
 _PATH_WIDTH, _LABEL_WIDTH = 40, 12
+_MANY = 256  # from here on the seconds that it takes to find the quickest engine are won back
+_BATCHES_A_ROUND = 8
 
 
 def predict(
@@ -34,6 +37,11 @@ def predict(
         typer.Option(metavar="P", help="Say unknown where no class has this probability, 0.9 or 90%."),
     ] = None,
     device: DeviceOption = "auto",
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help=f"{ENGINE_HELP} Left out: auto for {_MANY} images or more, else torch."),
+    ] = None,
+    precision: PrecisionOption = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
 ) -> None:
@@ -42,7 +50,10 @@ def predict(
     A bad image is a row with its error; the rest goes on, and the status is 1. Processes started by torchrun share the
     images; the first prints all answers.
     """
-    from resnext.inference.classifier import Prediction, load
+    from resnext.cli.console import messages
+    from resnext.imaging.sources import image_paths
+    from resnext.inference.classifier import Prediction
+    from resnext.inference.load import load
     from resnext.training.world import join_world
 
     if as_json and as_csv:
@@ -52,8 +63,13 @@ def predict(
     num_images = num_errors = 0
     with join_world() as world:
         place = str(world.device(device))
-        classifier = world.first_before_others(lambda: load(artefact, place))
-        rows = _answers(world, classifier, sources, top)
+        paths = image_paths(_named(sources))
+        first = world.first(lambda: list(islice(paths, _MANY if engine is None else 1)))
+        name: Engine = engine or ("auto" if len(first) == _MANY else "torch")
+        classifier = world.first_before_others(lambda: load(artefact, place, name, precision))
+        if world.is_first and classifier.choice:
+            messages().print(f"  {classifier.choice.words()}")
+        rows = _answers(world, classifier, chain(first, paths), top)
         for row in show(rows, threshold) if world.is_first else rows:
             num_images += 1
             num_errors += not isinstance(row[1], Prediction)
@@ -63,14 +79,18 @@ def predict(
         raise typer.Exit(1)
 
 
-def _answers(world: "World", classifier: "Classifier", sources: list[str], top: int) -> "Iterator[Row]":
-    """Yield each path with its answer, in order; in every round each process takes a batch of the paths."""
-    from resnext.imaging.sources import image_paths
-    from resnext.inference.classifier import BATCH_SIZE, predict_files
+def _answers(world: "World", classifier: "Classifier", paths: Iterable[str], top: int) -> "Iterator[Row]":
+    """Yield each path with its answer, in order; in every round each of several processes takes a part of the paths."""
+    from resnext.inference.files import predict_files
 
-    paths = image_paths(_named(sources))
-    while in_round := world.first(lambda: list(islice(paths, world.size * BATCH_SIZE))):
-        own = in_round[world.rank * BATCH_SIZE :][:BATCH_SIZE]
+    if world.size == 1:
+        yield from predict_files(classifier, paths, top)
+        return
+    remaining = iter(paths)
+    num_images = world.size * classifier.batch_size * _BATCHES_A_ROUND
+    while in_round := world.first(lambda: list(islice(remaining, num_images))):
+        num_own = math.ceil(len(in_round) / world.size)
+        own = in_round[world.rank * num_own :][:num_own]
         for rows in world.gather(list(predict_files(classifier, own, top))):
             yield from rows
 

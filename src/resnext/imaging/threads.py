@@ -22,7 +22,10 @@ def in_threads(make: Callable[[Item], Made], items: Iterable[Item], num_threads:
         try:
             return pool.submit(make, item)
         except RuntimeError as error:
-            raise OSError(f"a thread that loads images could not be started ({error}); try --threads 0") from None
+            raise OSError(
+                f"a thread that loads images could not be started ({error}); raise the limit of processes (ulimit -u),"
+                " or ask for fewer threads"
+            ) from None
 
     try:
         ahead = deque(map(begin, islice(remaining, num_threads + 1)))

@@ -1,6 +1,6 @@
-"""A classifier: a network, how it sees images, and what its classes are called."""
+"""A classifier: an engine of a network, how it sees images, and what its classes are called."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,11 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from resnext.artefact.manifest import Manifest
-from resnext.artefact.weights import open_network
 from resnext.imaging.decode import ImageError, decode, read, to_rgb
 from resnext.imaging.transform import central_crop, normalise, stack
-from resnext.model.device import pick_device
-from resnext.model.network import Network
+from resnext.inference.choice import Choice
+from resnext.inference.engine import Engine
 from resnext.spec.preprocessing import Preprocessing
 
 ImageInput = str | Path | bytes | Image.Image | NDArray[np.uint8]
@@ -47,12 +46,24 @@ class Prediction:
 
 
 class Classifier:
-    """Turns images into class names; made by `resnext.load`."""
+    """Turns images into class names; made by `resnext.load`.
 
-    def __init__(self, network: Network, manifest: Manifest, device: torch.device) -> None:
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+    `engine` computes on `device`, `batch_size` images at a time. `choice` says why it is that one, where it was chosen.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        device: torch.device,
+        batch_size: int = BATCH_SIZE,
+        choice: Choice | None = None,
+    ) -> None:
         self.manifest = manifest
+        self.engine = engine
         self.device = device
+        self.batch_size = batch_size
+        self.choice = choice
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -80,7 +91,7 @@ class Classifier:
             images = [images]
         remaining = iter(images)
         predictions: list[Prediction] = []
-        while batch := list(islice(remaining, BATCH_SIZE)):
+        while batch := list(islice(remaining, self.batch_size)):
             predictions.extend(self.predict_prepared([self.prepare(image) for image in batch], top))
         return predictions
 
@@ -107,41 +118,7 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes), not yet calibrated, of bytes (batch, 3, size, size), cut to its input."""
-        return self.network(normalise(pixels.to(self.device), self.preprocessing))  # type: ignore[no-any-return]
-
-
-def load(weights: str | Path, device: str = "auto") -> Classifier:
-    """Load a classifier, on a GPU where there is one unless `device` says otherwise.
-
-    `weights` is the path of an artefact, `torchvision:WEIGHTS`, or `hf:REPO` or `hf:./FOLDER` of the hub's layout.
-    Raises `ArtefactError`, a `ValueError`, where they are damaged or do not name their classes, `ValueError` on a bad
-    device, and `OSError` where they cannot be fetched.
-    """
-    network, manifest = open_network(str(weights))
-    return Classifier(network, manifest, pick_device(device))
-
-
-def predict_files(
-    classifier: Classifier, paths: Iterable[str], top: int = 5
-) -> Iterator[tuple[str, Prediction | ImageError]]:
-    """Yield each path with its prediction, or with the error that its image gave; one bad image stops nothing."""
-    remaining = iter(paths)
-    while batch := list(islice(remaining, BATCH_SIZE)):
-        prepared = {path: _prepared_or_error(classifier, path) for path in batch}
-        images = {path: image for path, image in prepared.items() if isinstance(image, Image.Image)}
-        answers = (
-            dict(zip(images, classifier.predict_prepared(list(images.values()), top), strict=True)) if images else {}
-        )
-        for path in batch:
-            outcome = prepared[path]
-            yield path, outcome if isinstance(outcome, ImageError) else answers[path]
-
-
-def _prepared_or_error(classifier: Classifier, path: str) -> Image.Image | ImageError:
-    try:
-        return classifier.prepare(path)
-    except ImageError as error:
-        return error
+        return self.engine(normalise(pixels.to(self.device), self.preprocessing))
 
 
 def _as_rgb(image: ImageInput) -> Image.Image:

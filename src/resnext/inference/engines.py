@@ -36,7 +36,7 @@ class Ready:
             raise EngineError(
                 f"example of shape {tuple(example.shape)}: a batch of images (batch, channels, height, width) is needed"
             )
-        self.network = fuse(network, example)
+        self.network = fuse(network, example[:1])
         self.example = example
 
     @cached_property

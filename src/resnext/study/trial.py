@@ -14,7 +14,7 @@ import torch
 from resnext.data.dataset import Data
 from resnext.data.loader import view_batches
 from resnext.evaluation.evaluate import evaluate, mean_over_views
-from resnext.inference.classifier import load
+from resnext.inference.load import load
 from resnext.model.device import processor
 from resnext.spec.recipe import Recipe
 from resnext.study.design import Trial, View, protocol_of
