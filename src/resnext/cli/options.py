@@ -18,7 +18,7 @@ ArtefactArgument = Annotated[
     str, typer.Argument(help="A .safetensors file that training wrote, hf:REPO or torchvision:WEIGHTS.")
 ]
 Engine = Literal["auto", "torch", "compiled", "onnxruntime", "openvino"]
-ENGINE_HELP = "What computes; auto: the quickest that is installed, compiled left out."
+ENGINE_HELP = "What computes; auto is the quickest that is installed, other than compiled."
 PrecisionOption = Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 where the processor has it.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[
