@@ -3,8 +3,8 @@
 Makes photographs of 500x375, a ResNeXt-50 32x4d with initial weights, centred so that its answers differ, and the same
 weights for torchvision. In each round `resnext predict` and a plain script of torchvision (ImageFolder of Pillow's
 images, a DataLoader with two workers, eager) classify all of them, one after the other, each as a process of its own,
-so that starting counts too. The engine is chosen before the first round, and remembered. Both have to give the same class
-for every image. Writes predict_folder.json and predict_folder.md beside this file, in about a quarter of an hour.
+so that starting counts too. The engine is chosen before the first round, and remembered. Both have to give the same
+class for every image. Writes predict_folder.json and predict_folder.md beside this file, in about a quarter of an hour.
 """
 
 import json
