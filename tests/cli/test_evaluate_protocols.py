@@ -232,3 +232,23 @@ def test_two_processes_print_the_scores_of_one_once_and_name_a_bad_image_once(
     assert found.pop("loss") == pytest.approx(alone.pop("loss"), rel=1e-5)
     assert found.pop("calibration") == pytest.approx(alone.pop("calibration"), rel=1e-4)
     assert found == alone
+
+
+def test_whole_images_are_not_compiled_for_shape_by_shape(cli: Cli, artefact: Path, photos: Path) -> None:
+    shown = cli("evaluate", artefact, photos, "--crops", "dense", "--engine", "compiled")
+    assert (shown.status, shown.out) == (2, "")
+    assert "compile anew" in shown.err
+
+
+def test_the_quickest_engine_scores_as_torch_does_and_is_named(
+    cli: Cli, artefact: Path, photos: Path, tmp_path: Path, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plain, "XDG_CACHE_HOME", str(tmp_path))  # where choices are remembered
+    expected, shown = (
+        cli("evaluate", artefact, photos, "--json", "--split", "all", "--engine", engine)
+        for engine in ("torch", "auto")
+    )
+    assert (shown.status, shown.err.startswith("  engine ")) == (0, True)
+    scores, others = json.loads(shown.out), json.loads(expected.out)
+    assert scores["confusion"] == others["confusion"]
+    assert scores["loss"] == pytest.approx(others["loss"], abs=1e-5)

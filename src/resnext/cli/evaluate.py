@@ -106,7 +106,7 @@ def evaluate(
     from resnext.training.world import join_world
 
     sizes = {"--image-size": image_size, "--resize-size": resize_size, "--batch-size": batch_size}
-    _refuse_idle(crops, {**sizes, "--scales": scales})
+    _refuse_unfit(crops, engine, {**sizes, "--scales": scales})
     loading = Loading(batch_size=batch_size) if batch_size else Loading()
     target = probability(target_precision, "--target-precision") if target_precision is not None else None
     with join_world() as world:
@@ -123,7 +123,7 @@ def evaluate(
             each: _examine(world, classifier, _dataset(opened, each), protocol, loading)
             for each in dict.fromkeys((name, *others))
         }
-    _print_problems([*opened.problems, *(line for one in found.values() for line in one.left_out)])
+    _print_notes(classifier, [*opened.problems, *(line for one in found.values() for line in one.left_out)])
     if not world.is_first:
         return
     abstentions = find_threshold(target, {each: found[each].answers for each in others}) if target else None
@@ -135,11 +135,13 @@ def evaluate(
         print_abstentions(abstentions)
 
 
-def _print_problems(problems: "Iterable[str]") -> None:
+def _print_notes(classifier: "Classifier", problems: "Iterable[str]") -> None:
+    """Say which engine was chosen, if one was, and each problem once."""
     from resnext.cli.console import messages
 
-    for problem in dict.fromkeys(problems):
-        messages().print(f"  {problem}")
+    chosen = [classifier.choice.words()] if classifier.choice else []
+    for note in dict.fromkeys([*chosen, *problems]):
+        messages().print(f"  {note}")
 
 
 @dataclass(frozen=True)
@@ -181,10 +183,12 @@ def _examine(
     )
 
 
-def _refuse_idle(crops: Crops, given: "Mapping[str, object]") -> None:
-    """Raise `SpecError` where an option was given that would do nothing with such crops."""
+def _refuse_unfit(crops: Crops, engine: Engine, given: "Mapping[str, object]") -> None:
+    """Raise `SpecError` on an option that would do nothing with such crops, or an engine that does not fit them."""
     from resnext.spec.value import SpecError
 
+    if crops is Crops.dense and engine == "compiled":
+        raise SpecError("--engine compiled would compile anew for each shape that --crops dense shows; use torch")
     for option in _ONLY_CROPS if crops is Crops.dense else _ONLY_DENSE:
         if given[option] is not None:
             instead = "shows whole images, one at a time, at --scales" if crops is Crops.dense else "has no scales"

@@ -64,7 +64,7 @@ def predict(
     with join_world() as world:
         place = str(world.device(device))
         paths = image_paths(_named(sources))
-        first = world.first(lambda: list(islice(paths, _MANY if engine is None else 1)))
+        first = [] if engine else world.first(lambda: list(islice(paths, _MANY)))
         name: Engine = engine or ("auto" if len(first) == _MANY else "torch")
         classifier = world.first_before_others(lambda: load(artefact, place, name, precision))
         if world.is_first and classifier.choice:

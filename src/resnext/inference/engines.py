@@ -36,7 +36,7 @@ class Ready:
             raise EngineError(
                 f"example of shape {tuple(example.shape)}: a batch of images (batch, channels, height, width) is needed"
             )
-        self.network = fuse(network, example[:1])
+        self.network = fuse(network, example[:1])  # one image shows what reads what; a batch would take seconds
         self.example = example
 
     @cached_property

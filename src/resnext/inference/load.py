@@ -1,4 +1,4 @@
-"""Weights, or an exported file, as a classifier."""
+"""Weights as a classifier, on an engine."""
 
 from pathlib import Path
 from typing import Literal
