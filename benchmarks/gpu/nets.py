@@ -212,8 +212,8 @@ def write(out: Path, facts: dict[str, Any], ceilings: Ceilings | None) -> str:
     head = (
         f"Whole networks at {IMAGE_SIZE}, bf16, channels_last, input on the device except where it is said,"
         f" cudnn.benchmark on: medians of up to {NUM_ROUNDS} interleaved rounds, and how many times as fast as"
-        f" {EAGER}. A latency is that of one call by the host's clock, from an idle device to an idle device. Limits are"
-        " calculated for ResNeXt-50 32x4d from memory traffic at 4.3 TB/s and scaled to this card's copy."
+        f" {EAGER}. A latency is that of one call by the host's clock, from an idle device to an idle device. Limits"
+        " are calculated for ResNeXt-50 32x4d from memory traffic at 4.3 TB/s and scaled to this card's copy."
         f" {in_words(facts, ceilings)}\n"
     )
     text = f"{head}\n{table(facts['rows'])}"
