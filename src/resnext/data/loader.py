@@ -127,11 +127,17 @@ def read_ahead(
     return in_threads(lambda _: list(islice(samples, size)), batches, min(1, num_threads))
 
 
-def make_batch(shown: Sequence[tuple[Picture, Variant]], left_out: Iterable[str], mix: Mix | None) -> Batch:
-    """Put pictures, each with its random variant, together as a batch to train on, which is mixed or not."""
+def make_batch(
+    shown: Sequence[tuple[Picture, Variant]], left_out: Iterable[str], mix: Mix | None, *, pins: bool
+) -> Batch:
+    """Put pictures, each with its random variant, together as a batch to train on, which is mixed or not.
+
+    `pins` puts the pixels into memory from which a GPU copies while it computes.
+    """
     pictures = [picture for picture, _ in shown]
+    pixels = stack([variant.image for _, variant in shown])
     return Batch(
-        pixels=stack([variant.image for _, variant in shown]),
+        pixels=pixels.pin_memory() if pins else pixels,
         labels=_labels(pictures),
         names=tuple(picture.name for picture in pictures),
         colour=_stacked([variant.colour for _, variant in shown]),
@@ -148,7 +154,8 @@ class Feed:
 
     The place of an image that cannot be read is taken by the next readable one in the epoch's order, so that batches,
     and groups of batch norm within them, are always full. `draw_mix` draws how a batch is mixed, if it is. `opening`
-    gives images whole, or undecoded, for the augmentation to decode as far as it needs.
+    gives images whole, or undecoded, for the augmentation to decode as far as it needs. `pins` prepares batches for
+    the copy to a GPU.
     """
 
     dataset: Dataset
@@ -157,6 +164,7 @@ class Feed:
     draw_mix: DrawMix | None = None
     opening: Opening = whole
     num_threads: int = 1
+    pins: bool = False
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield this process's part of the batches of an epoch, from a step on, counted from 0.
@@ -171,7 +179,7 @@ class Feed:
         left_out: list[str] = []
         shown = [self._readable(epoch, order, position, left_out) for position in self.sampler.positions(step)]
         mix = None if self.draw_mix is None else self.draw_mix(self.sampler.batch_generator(epoch, step))
-        return make_batch(shown, left_out, mix)
+        return make_batch(shown, left_out, mix, pins=self.pins)
 
     def _readable(self, epoch: int, order: Indices, position: int, left_out: list[str]) -> tuple[Picture, Variant]:
         """Return the first readable image from a position of the order on, and note those that are not."""

@@ -29,7 +29,7 @@ class StreamFeed:
     """A stream to train on; every process has its own feed of the same epoch.
 
     Up to 1,024 encoded images wait in the window. The place of one that cannot be decoded is taken by the next of its
-    batch that can. `draw_mix` draws how a batch is mixed, if it is. `opening` as for `Feed`.
+    batch that can. `draw_mix` draws how a batch is mixed, if it is. `opening` and `pins` as for `Feed`.
     """
 
     stream: Stream
@@ -38,6 +38,7 @@ class StreamFeed:
     draw_mix: DrawMix | None = None
     opening: Opening = whole
     num_threads: int = 1
+    pins: bool = False
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield this process's part of the batches of an epoch, from a step on, counted from 0.
@@ -81,7 +82,7 @@ class StreamFeed:
             taken = next((other for other in readable if other >= place), min(readable))
             shown.append((samples[taken], readable[taken]))
         mix = None if self.draw_mix is None else self.draw_mix(self.sampler.batch_generator(epoch, step))
-        return make_batch(shown, left_out, mix)
+        return make_batch(shown, left_out, mix, pins=self.pins)
 
 
 def window_order(num_samples: int, window: int, rng: np.random.Generator) -> Indices:

@@ -31,8 +31,11 @@ class GhostNorm(nn.BatchNorm2d):
         """Normalise a map, by statistics of its groups in training and by running ones in evaluation."""
         if not self.training:
             return super().forward(x)
-        groups = x.tensor_split(max(1, len(x) // self.num_images))
-        return torch.cat([self._normalised(group) for group in groups])
+        num_groups = max(1, len(x) // self.num_images)
+        least, num_larger = divmod(len(x), num_groups)
+        sizes = [least + 1] * num_larger + [least] * (num_groups - num_larger)
+        # split, unlike tensor_split, gathers gradients without a map of the whole batch for each group.
+        return torch.cat([self._normalised(group) for group in torch.split(x, sizes)])
 
     def _normalised(self, group: Map) -> Map:
         statistics = torch.zeros_like(self.get_buffer("seen"))

@@ -1,7 +1,7 @@
 """One optimiser step: forward and backward passes over the parts of a batch, then the update."""
 
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,11 +90,11 @@ class Learner:
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate * group["lr_scale"]
         sums = self.world.sum(self._gradients_within_memory(batch))
-        loss_sum, num_correct, num_images, num_left_out = sums.tolist()
+        loss_sum, num_correct, num_infinite, num_images, num_left_out = sums.tolist()
         if not math.isfinite(loss_sum):
             where = f"the loss became {loss_sum} at step {state.step + 1}, in epoch {state.epoch}"
             raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
-        if not self._has_finite_gradients():
+        if num_infinite:
             where = f"the gradient stopped being finite at step {state.step + 1}, in epoch {state.epoch}"
             raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
         self._update()
@@ -115,26 +115,30 @@ class Learner:
             self.micro_batch_size = smaller
 
     def _gradients(self, batch: Batch) -> Tensor:
-        """Add up the gradients of the mean loss; return the sum of losses, and how many were right, read and unread."""
+        """Add up the gradients of the mean loss and return what is to be summed over processes.
+
+        That is the sum of losses, how many images were right, 1 where gradients are not finite, and how many images
+        were read and unread. A GPU is waited for once.
+        """
         images, target = self._examples(batch)
         size = self.micro_batch_size or len(images)
         parts = list(zip(torch.split(images, size), target.split(size), strict=True))
         self.state.optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros(2, dtype=torch.float64)
+        found: list[Tensor] = []
         for number, part in enumerate(parts, start=1):
-            if number == len(parts):
-                sums += self._backward(*part, len(images))
-            else:
-                with self.world.without_exchange(self.model):
-                    sums += self._backward(*part, len(images))
+            is_last = number == len(parts)
+            with nullcontext() if is_last else self.world.without_exchange(self.model):
+                found.append(self._backward(*part, len(images)))
+        measured = torch.cat([*found, self._is_infinite().view(1).to(found[0].dtype)]).cpu().double()
+        sums = measured[:-1].view(-1, 2).sum(dim=0)
         counts = torch.tensor([len(images), len(batch.left_out)], dtype=torch.float64)
-        return torch.cat([sums, counts])
+        return torch.cat([sums, measured[-1:], counts])
 
     def _examples(self, batch: Batch) -> tuple[Tensor, Target]:
         """Return the network's input and what it is to answer, mixed where the batch is."""
         on_device = replace(batch, pixels=batch.pixels.to(self.device, non_blocking=True))
         images = network_input(on_device, self.recipe.training_preprocessing(), self.dtype)
-        labels = batch.labels.to(self.device)
+        labels = batch.labels.to(self.device, non_blocking=True)
         if batch.mix is None:
             return images, Target(labels)
         places = partners(len(labels), self.recipe.batch_norm_images).to(self.device)
@@ -148,7 +152,7 @@ class Learner:
         scaled = mean if self.state.scaler is None else self.state.scaler.scale(mean)
         torch.autograd.backward(scaled)
         num_correct = (logits.argmax(dim=1) == target.main).sum()
-        return torch.tensor([loss.item(), num_correct.item()], dtype=torch.float64)
+        return torch.stack((loss.detach(), num_correct.to(loss.dtype)))
 
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
@@ -185,12 +189,12 @@ class Learner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _has_finite_gradients(self) -> bool:
-        """Tell, the same in every process, whether a step may be taken; under a scaler it looks after that itself."""
+    def _is_infinite(self) -> Tensor:
+        """Tell, on the device, whether no step may be taken; under a scaler it looks after that itself."""
         if self.state.scaler is not None:
-            return True
+            return torch.zeros((), device=self.device)
         gradients = [parameter.grad for parameter in self.state.network.parameters() if parameter.grad is not None]
-        return math.isfinite(nn.utils.get_total_norm(gradients).item())
+        return ~nn.utils.get_total_norm(gradients).isfinite()
 
     def _advice(self, smaller: int | None) -> str:
         group = self.recipe.batch_norm_images

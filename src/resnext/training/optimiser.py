@@ -51,4 +51,5 @@ def make_optimiser(network: nn.Module, optimiser: Optimiser, layer_decay: float 
         lr=rate,
         momentum=optimiser.momentum,
         nesterov=optimiser.nesterov and optimiser.momentum > 0,
+        fused=next(network.parameters()).is_cuda or None,
     )

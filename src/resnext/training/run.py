@@ -171,6 +171,7 @@ class Run:
             "draw_mix": mixer(recipe.mixing, seen.image_size),
             "opening": whole if recipe.augmentation.decoding == "exact" else undecoded,
             "num_threads": self.machine.num_loader_threads,
+            "pins": self.device.type == "cuda",
         }
         if isinstance(train, Stream):
             feed: Feed | StreamFeed = StreamFeed(stream=train, **shown)
