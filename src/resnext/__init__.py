@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from resnext.evaluation.evaluate import evaluate, mean_over_views
     from resnext.inference.accelerate import accelerate
     from resnext.inference.classifier import Classifier, Prediction
+    from resnext.inference.export import export
     from resnext.inference.load import load
     from resnext.model.forms import build, convert, convert_tensors
     from resnext.spec.architecture import Architecture, architecture
@@ -46,6 +47,7 @@ __all__ = [
     "convert_tensors",
     "evaluate",
     "evaluation_batches",
+    "export",
     "export_weights",
     "forecast",
     "inspect",
@@ -81,6 +83,7 @@ _HOMES = {
     "convert_tensors": "resnext.model.forms",
     "evaluate": "resnext.evaluation.evaluate",
     "evaluation_batches": "resnext.data.loader",
+    "export": "resnext.inference.export",
     "export_weights": "resnext.artefact.adapters",
     "forecast": "resnext.training.forecast",
     "inspect": "resnext.data.inspect",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "benchmark", "push", "env", "study")
+COMMANDS = ("describe", "inspect", "train", "evaluate", "predict", "export", "benchmark", "push", "env", "study")
 BENEATH = ("study run", "study report", "study list")
 
 

@@ -9,6 +9,7 @@ from resnext.cli.benchmark import benchmark
 from resnext.cli.describe import describe
 from resnext.cli.env import env
 from resnext.cli.evaluate import evaluate
+from resnext.cli.export import export
 from resnext.cli.inspect import inspect
 from resnext.cli.predict import predict
 from resnext.cli.push import push
@@ -39,6 +40,6 @@ def resnext(
     """ResNeXt made whole: train an image classifier, score it, ask it, and look into the network."""
 
 
-for command in (describe, inspect, train, evaluate, predict, benchmark, push, env):
+for command in (describe, inspect, train, evaluate, predict, export, benchmark, push, env):
     app.command()(command)
 app.add_typer(study)

@@ -9,7 +9,7 @@ import typer
 
 from resnext.cli.options import (
     ENGINE_HELP,
-    ArtefactArgument,
+    ClassifierArgument,
     DataArgument,
     DeviceOption,
     DownloadOption,
@@ -49,7 +49,7 @@ class Crops(StrEnum):
 
 
 def evaluate(
-    artefact: ArtefactArgument,
+    artefact: ClassifierArgument,
     data: DataArgument,
     split: Annotated[
         str | None,
@@ -86,7 +86,9 @@ def evaluate(
         ),
     ] = None,
     device: DeviceOption = "auto",
-    engine: Annotated[Engine, typer.Option(help=ENGINE_HELP)] = "torch",
+    engine: Annotated[
+        Engine | None, typer.Option(help=f"{ENGINE_HELP} Left out: torch, or an exported file's own.")
+    ] = None,
     precision: PrecisionOption = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     download: DownloadOption = False,
@@ -102,7 +104,7 @@ def evaluate(
     from resnext.data.loader import Loading
     from resnext.data.open import open_data
     from resnext.data.views import under_classes
-    from resnext.inference.load import load
+    from resnext.inference.load import device_for, load
     from resnext.training.world import join_world
 
     sizes = {"--image-size": image_size, "--resize-size": resize_size, "--batch-size": batch_size}
@@ -110,7 +112,7 @@ def evaluate(
     loading = Loading(batch_size=batch_size) if batch_size else Loading()
     target = probability(target_precision, "--target-precision") if target_precision is not None else None
     with join_world() as world:
-        place = str(world.device(device))
+        place = str(world.device(device_for(artefact, device)))
         classifier = world.first_before_others(lambda: load(artefact, place, engine, precision, loading.batch_size))
         protocol = _protocol(classifier.preprocessing, crops, (image_size, resize_size), scales)
         read = world.first_before_others(
@@ -183,7 +185,7 @@ def _examine(
     )
 
 
-def _refuse_unfit(crops: Crops, engine: Engine, given: "Mapping[str, object]") -> None:
+def _refuse_unfit(crops: Crops, engine: Engine | None, given: "Mapping[str, object]") -> None:
     """Raise `SpecError` on an option that would do nothing with such crops, or an engine that does not fit them."""
     from resnext.spec.value import SpecError
 

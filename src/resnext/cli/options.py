@@ -17,6 +17,12 @@ DataArgument = Annotated[
 ArtefactArgument = Annotated[
     str, typer.Argument(help="A .safetensors file that training wrote, hf:REPO or torchvision:WEIGHTS.")
 ]
+ClassifierArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A .safetensors file that training wrote, hf:REPO, torchvision:WEIGHTS, or a file that export made.",
+    ),
+]
 Engine = Literal["auto", "torch", "compiled", "onnxruntime", "openvino"]
 ENGINE_HELP = "What computes; auto is the quickest that is installed, other than compiled."
 PrecisionOption = Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16 where the processor has it.")]

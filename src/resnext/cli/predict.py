@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnext.cli.options import ENGINE_HELP, ArtefactArgument, DeviceOption, Engine, PrecisionOption, probability
+from resnext.cli.options import ENGINE_HELP, ClassifierArgument, DeviceOption, Engine, PrecisionOption, probability
 
 if TYPE_CHECKING:
     from resnext.imaging.decode import ImageError
@@ -27,7 +27,7 @@ _BATCHES_A_ROUND = 8
 
 
 def predict(
-    artefact: ArtefactArgument,
+    artefact: ClassifierArgument,
     sources: Annotated[
         list[str], typer.Argument(help="Images, folders or patterns; - reads a list of them from standard input.")
     ],
@@ -39,7 +39,9 @@ def predict(
     device: DeviceOption = "auto",
     engine: Annotated[
         Engine | None,
-        typer.Option(help=f"{ENGINE_HELP} Left out: auto for {_MANY} images or more, else torch."),
+        typer.Option(
+            help=f"{ENGINE_HELP} Left out: auto for {_MANY} images or more, else torch; an exported file's own."
+        ),
     ] = None,
     precision: PrecisionOption = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
@@ -53,7 +55,7 @@ def predict(
     from resnext.cli.console import messages
     from resnext.imaging.sources import image_paths
     from resnext.inference.classifier import Prediction
-    from resnext.inference.load import load
+    from resnext.inference.load import device_for, load
     from resnext.training.world import join_world
 
     if as_json and as_csv:
@@ -62,10 +64,10 @@ def predict(
     show = _print_json if as_json else _print_csv if as_csv else _print_table
     num_images = num_errors = 0
     with join_world() as world:
-        place = str(world.device(device))
+        place = str(world.device(device_for(artefact, device)))
         paths = image_paths(_named(sources))
         first = [] if engine else world.first(lambda: list(islice(paths, _MANY)))
-        name: Engine = engine or ("auto" if len(first) == _MANY else "torch")
+        name = engine or ("auto" if len(first) == _MANY else None)
         classifier = world.first_before_others(lambda: load(artefact, place, name, precision))
         if world.is_first and classifier.choice:
             messages().print(f"  {classifier.choice.words()}")

@@ -11,6 +11,7 @@ from resnext.inference.engine import EngineError, EngineName, Precision
 
 _INSTALL = "pip install 'resnext[onnx]'"
 _FATAL = 4
+OPSETS = range(18, 26)
 
 
 class OnnxRuntimeEngine:
@@ -32,6 +33,11 @@ class OnnxRuntimeEngine:
             raise EngineError(f"ONNX Runtime cannot open the model ({_said(error)})") from None
         self._input = self._session.get_inputs()[0]
 
+    @property
+    def words(self) -> dict[str, str]:
+        """What the model says of itself, beside what it computes."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes) of normalised images."""
         try:
@@ -43,17 +49,27 @@ class OnnxRuntimeEngine:
         return torch.from_numpy(logits)
 
 
-def onnx_model(program: ExportedProgram) -> Any:
-    """Return a program as ONNX: a model of the `onnx` package. Raises `EngineError` where that is not installed."""
+def onnx_model(program: ExportedProgram, opset: int | None = None) -> Any:
+    """Return a program as ONNX: a model of the `onnx` package, in an opset from 18 to 25 or in torch's choice.
+
+    Raises `EngineError` where that is not installed, or where the opset cannot be written.
+    """
     try:
         import onnxscript  # type: ignore[import-not-found, unused-ignore] # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise EngineError(f"onnxscript, which writes ONNX, is not installed; {_INSTALL}") from None
+    if opset is not None and opset not in OPSETS:
+        raise EngineError(f"opset = {opset}: torch writes ONNX in opsets {min(OPSETS)} to {max(OPSETS)}")
+    names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["logits"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own internals
-        made = torch.onnx.export(program, input_names=["pixels"], output_names=["logits"], dynamo=True, verbose=False)
+        made = torch.onnx.export(program, **names, opset_version=opset, dynamo=True, verbose=False)
     assert made is not None
-    return made.model_proto
+    model = made.model_proto
+    [written] = [each.version for each in model.opset_import if not each.domain]
+    if opset not in (None, written):
+        raise EngineError(f"opset = {opset}: the versions installed cannot convert to it; {written} can be had")
+    return model
 
 
 def _onnxruntime() -> Any:

@@ -1,0 +1,102 @@
+"""What an export can be: how each format is written, and how its own runtime computes the file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from resnext.artefact.adapters import Naming
+from resnext.artefact.manifest import Manifest
+from resnext.artefact.store import save_artefact
+from resnext.inference.certificate import Format
+from resnext.inference.engines import Ready
+from resnext.inference.exported import MANIFEST, open_exported
+from resnext.inference.onnxruntime_engine import onnx_model
+from resnext.inference.openvino_engine import openvino_model, openvino_module
+from resnext.inference.peers import timm_network, torchvision_network
+from resnext.inference.torch_program import SUFFIX, write_program
+from resnext.model.network import Network
+from resnext.spec.architecture import Architecture
+
+Logits = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is exported: a network in evaluation mode, what goes with it, and the opset where ONNX is to have one."""
+
+    network: Network
+    manifest: Manifest
+    opset: int | None = None
+
+    def ready(self) -> Ready:
+        """Return the network, folded, with an image of its size for an example."""
+        size = self.manifest.preprocessing.image_size
+        return Ready(self.network, torch.zeros(1, self.manifest.architecture.input_channels, size, size))
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A format: how its files are called, which package computes them, how they are written, and how computed.
+
+    `write` puts a subject into a file of a path, and `run` returns what computes logits of that file.
+    """
+
+    suffix: str
+    runtime: str
+    write: Callable[[Subject, Path], None]
+    run: Callable[[Subject, Path], Logits]
+
+
+def _write_onnx(subject: Subject, path: Path) -> None:
+    model = onnx_model(subject.ready().program, subject.opset)
+    for node in model.graph.node:
+        del node.metadata_props[:]  # the places in source files that it came from
+    model.metadata_props.add(key=MANIFEST, value=subject.manifest.to_json())
+    path.write_bytes(model.SerializeToString())
+
+
+def _write_openvino(subject: Subject, path: Path) -> None:
+    model = openvino_model(subject.ready().program)
+    model.set_rt_info(subject.manifest.to_json(), [MANIFEST])
+    openvino_module().save_model(model, path, compress_to_fp16=False)
+
+
+def _run_exported(_: Subject, path: Path) -> Logits:
+    return open_exported(path, batch_size=1)[0]
+
+
+def _write_torch(subject: Subject, path: Path) -> None:
+    write_program(path, subject.ready().program, subject.manifest)
+
+
+def _run_torch(_: Subject, path: Path) -> Logits:
+    module: Logits = torch.export.load(path).module()  # of the file that was just written
+    return module
+
+
+def _peer(naming: Naming, runtime: str, build: Callable[[Architecture], nn.Module]) -> Writer:
+    """Return the format of a library that has the network itself: weights under its names, loaded strictly."""
+
+    def write(subject: Subject, path: Path) -> None:
+        build(subject.manifest.architecture)
+        save_artefact(path, subject.network, subject.manifest, naming)
+
+    def run(subject: Subject, path: Path) -> Logits:
+        theirs = build(subject.manifest.architecture)
+        theirs.load_state_dict(load_file(path), strict=True)
+        return theirs
+
+    return Writer(f".{naming}.safetensors", runtime, write, run)
+
+
+FORMATS: Mapping[Format, Writer] = {
+    "onnx": Writer(".onnx", "onnxruntime", _write_onnx, _run_exported),
+    "openvino": Writer(".xml", "openvino", _write_openvino, _run_exported),
+    "torch": Writer(SUFFIX, "torch", _write_torch, _run_torch),
+    "torchvision": _peer("torchvision", "torchvision", torchvision_network),
+    "timm": _peer("timm", "timm", timm_network),
+}

@@ -1,0 +1,93 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def model(cli: Callable[..., Any], artefact: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export what was trained to ONNX, compared on its own held-out images."""
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    done = cli("export", artefact, "--to", "onnx", "--out", path, "--data", photos)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(f"{path}: top-1 the same for 6 of 6 images, logits within ")
+    assert done.out.endswith(f"; certificate: {path}.json\n")
+    return path
+
+
+def test_the_certificate_names_the_users_images(model: Path, photos: Path) -> None:
+    certificate = json.loads(model.with_name("model.onnx.json").read_text())
+    assert (certificate["images"], certificate["num_images"], certificate["num_agreeing"]) == (f"{photos}, test", 6, 6)
+
+
+def test_predict_takes_an_exported_file(cli: Callable[..., Any], model: Path, artefact: Path, photos: Path) -> None:
+    rows = [
+        [json.loads(line) for line in cli("predict", weights, photos / "red", "--json").out.splitlines()]
+        for weights in (model, artefact)
+    ]
+    assert len(rows[0]) == 20
+    for given, expected in zip(*rows, strict=True):
+        assert given["image"] == expected["image"]
+        assert given["predictions"][0]["label"] == expected["predictions"][0]["label"]
+
+
+def test_evaluate_scores_an_exported_file_like_its_artefact(
+    cli: Callable[..., Any], model: Path, artefact: Path, photos: Path
+) -> None:
+    given, expected = (json.loads(cli("evaluate", each, photos, "--json").out) for each in (model, artefact))
+    assert given["split"] == expected["split"] == "test"
+    assert given["confusion"] == expected["confusion"]
+    assert given["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("crops", [("--crops", "dense", "--scales", "32,40"), ("--image-size", "24")])
+def test_evaluate_shows_an_exported_file_other_sizes_too(
+    cli: Callable[..., Any], model: Path, photos: Path, crops: tuple[str, ...]
+) -> None:
+    done = cli("evaluate", model, photos, *crops, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["num_images"] == 6
+
+
+def test_what_cannot_be_exported_is_one_sentence_with_status_2(
+    cli: Callable[..., Any], artefact: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model.safetensors"
+    done = cli("export", artefact, "--to", "torchvision", "--out", out)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("Error: torchvision has no network like this resnext")
+    assert done.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_folder_that_is_not_there_is_one_sentence_with_status_1(
+    cli: Callable[..., Any], artefact: Path, tmp_path: Path
+) -> None:
+    done = cli("export", artefact, "--to", "torch", "--out", tmp_path / "none" / "model.pt2")
+    assert (done.status, done.out) == (1, "")
+    assert done.err == f"Error: {tmp_path}/none/model.pt2 could not be written: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("to", "package", "extra"), [("onnx", "onnxscript", "onnx"), ("openvino", "openvino", "openvino")]
+)
+def test_a_missing_extra_is_one_sentence_with_the_line_that_installs_it(
+    cli: Callable[..., Any],
+    artefact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    package: str,
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    done = cli("export", artefact, "--to", to, "--out", tmp_path / f"model{'.onnx' if to == 'onnx' else '.xml'}")
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"Error: {package}")
+    assert done.err.endswith(f"is not installed; pip install 'resnext[{extra}]'\n")
+    assert list(tmp_path.iterdir()) == []
