@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 import resnext
-from resnext.inference import choice as engine_choice
+from resnext.inference import memory
 from resnext.inference.choice import Choice, choose
 from resnext.inference.engines import Ready, installed
+from resnext.inference.memory import Memory, key_of
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +41,16 @@ def test_a_choice_is_remembered_for_the_same_network_batch_and_precision_and_mad
     assert (again.engine, again.is_remembered, engine.name) == (first.engine, True, first.engine)
     assert not choose(Ready(network, images(3)))[0].is_remembered
     assert not choose(Ready(resnext.build("resnext11_1x4d"), images(2)))[0].is_remembered
-    monkeypatch.setattr(engine_choice, "version", lambda package: "another")
+    monkeypatch.setattr(memory, "version", lambda package: "another")
     assert not choose(Ready(network, images(2)))[0].is_remembered
 
 
-@pytest.mark.parametrize("damaged", ["", "[]", '{"engines": 1}', "null", '{"KEY": {"engine": "steam"}}'])
+@pytest.mark.parametrize("damaged", ["", "[]", '{"engines": 1}', "null", '{"KEY": {"engine": "steam"}}', '{"KEY": 1}'])
 def test_a_damaged_memory_is_measured_anew_and_mended(network: nn.Module, damaged: str) -> None:
     ready = Ready(network, images(2))
     choose(ready)
-    path = engine_choice._file()
-    path.write_text(damaged.replace("KEY", engine_choice._key(ready, "fp32")))
+    key = key_of(ready.network, ready.example, "fp32")
+    Memory("engines").path().write_text(damaged.replace("KEY", key))
     assert not choose(ready)[0].is_remembered
     assert choose(ready)[0].is_remembered
 

@@ -1,27 +1,19 @@
 """Which engine is quickest here: measured once for a network, a batch and a precision, and remembered."""
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
-from typing import cast
+from typing import Any, cast
 
 import torch
 
-from resnext.artefact.sealed import write_atomically
-from resnext.cache import cache_folder
 from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
 from resnext.inference.engines import ENGINES, Ready, installed
-from resnext.model.device import processor
+from resnext.inference.memory import Memory, key_of
 
 _NUM_ROUNDS, _MOST_SECONDS = 9, 4.0
-_VERSIONS = ("resnext", "torch", "onnxruntime", "openvino")
-_MOST_REMEMBERED = 1000
+_CHOICES = Memory("engines")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +39,8 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
     the example and the precision. Raises `EngineError` where no engine has the precision.
     """
     check_precision(precision, ready.example.device)
-    key = _key(ready, precision)
-    remembered = _recall(key)
+    key = key_of(ready.network, ready.example, precision)
+    remembered = _recalled(_CHOICES.recall(key))
     if remembered is not None:
         return remembered, ready.engine(remembered.engine, precision)
     engines: dict[EngineName, Engine] = {}
@@ -63,7 +55,7 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
     milliseconds = _timed(engines, ready) if len(engines) > 1 else {}
     quickest = min(milliseconds, key=milliseconds.__getitem__, default=next(iter(engines)))
     choice = Choice(engine=quickest, milliseconds=milliseconds)
-    _remember(key, choice)
+    _CHOICES.remember(key, {"engine": choice.engine, "milliseconds": dict(choice.milliseconds)})
     return choice, engines[quickest]
 
 
@@ -85,46 +77,15 @@ def _timed(engines: Mapping[EngineName, Engine], ready: Ready) -> dict[EngineNam
     return {name: 1000 * median(each) / len(ready.example) for name, each in seconds.items()}
 
 
-def _key(ready: Ready, precision: Precision) -> str:
-    layers = [(name, tuple(tensor.shape)) for name, tensor in ready.network.state_dict().items()]
-    here = (processor(ready.example.device), torch.get_num_threads(), [_version(package) for package in _VERSIONS])
-    told = repr((here, type(ready.network).__name__, layers, tuple(ready.example.shape), precision))
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def _version(package: str) -> str | None:
+def _recalled(held: Any) -> Choice | None:
+    """Read what was remembered; what a damaged or foreign file holds is no choice, and measuring anew mends it."""
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _file() -> Path:
-    return cache_folder() / "engines.json"
-
-
-def _recall(key: str) -> Choice | None:
-    try:
-        held = json.loads(_file().read_text())[key]
         times = {name: float(value) for name, value in held["milliseconds"].items()}
         if {held["engine"], *times} <= set(ENGINES):
             return Choice(engine=held["engine"], milliseconds=cast(dict[EngineName, float], times), is_remembered=True)
-    except Exception:  # a damaged or foreign file raises almost anything, and measuring anew mends it
+    except (TypeError, LookupError, AttributeError, ValueError):
         pass
     return None
-
-
-def _remember(key: str, choice: Choice) -> None:
-    """Keep a choice for the next call; do without where it cannot be written."""
-    with suppress(OSError, RuntimeError):
-        path = _file()
-        held = {}
-        with suppress(OSError, ValueError, TypeError):
-            held = dict(json.loads(path.read_text()))
-        held = dict([*held.items()][-_MOST_REMEMBERED:])
-        held[key] = {"engine": choice.engine, "milliseconds": dict(choice.milliseconds)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(held, indent=1).encode())
 
 
 def _second(pair: tuple[EngineName, float]) -> float:
