@@ -7,30 +7,29 @@ file.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from resnext.inference.contest import Ratio, race, times_as_fast
-from resnext.inference.engine import precisions_here
+from resnext.inference.engine import EngineName, Precision, precisions_here
+from resnext.inference.engines import Ready
 from resnext.inference.layer_forms import DEFAULT, Variant
 from resnext.inference.measure_forms import (
+    IN_TORCH,
     LEAST_GAIN,
     NUM_ROUNDS,
     TOLERANCES,
     GroupedLayer,
     LayerForms,
-    Runner,
     chosen_variants,
     grouped_layers,
-    in_torch,
     measure_forms,
+    runner,
     whole_gain,
 )
 from resnext.model.device import processor
@@ -44,58 +43,40 @@ BATCH_SIZES = (1, 16)
 AGAINST_ITSELF = 10  # contests a layer
 
 
-def in_openvino(layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
-    """Run a layer in OpenVINO, in single precision and for latency."""
-    import openvino  # noqa: PLC0415 - may be missing
-
-    with torch.inference_mode(False):
-        model = openvino.convert_model(deepcopy(layer), example_input=maps.clone())
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
-    given = openvino.Tensor(maps.contiguous().numpy(), shared_memory=True)
-    return lambda: torch.from_numpy(request.infer([given], share_outputs=True)[0])
-
-
-def in_onnxruntime(layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
-    """Run a layer in ONNX Runtime."""
-    import onnxruntime  # noqa: PLC0415 - may be missing
-
-    with torch.inference_mode(False):
-        program = torch.onnx.export(deepcopy(layer).eval(), (maps.clone(),), input_names=["maps"], verbose=False)
-    assert program is not None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    given = {"maps": maps.contiguous().numpy()}
-    return lambda: torch.from_numpy(session.run(None, given)[0])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtBatch:
     """What was measured at one batch size."""
 
     batch_size: int
-    engines: dict[str, list[LayerForms]]
-    whole_network: dict[str, Ratio]
+    engines: Mapping[EngineName, list[LayerForms]]
+    whole_network: Mapping[EngineName, dict[str, Ratio]]
     num_contests_with_itself: int
     num_false_alarms: int
 
 
-ENGINES: dict[str, Runner] = {"torch": in_torch, "openvino": in_openvino, "onnxruntime": in_onnxruntime}
+ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "onnxruntime")
 
 
-def measured(network: Network, layers: Sequence[GroupedLayer], engine: str) -> Iterator[LayerForms]:
+def precisions_of(engine: EngineName) -> tuple[Precision, ...]:
+    """Return the precisions in which an engine computes here."""
+    return ("fp32",) if engine == "onnxruntime" else precisions_here()
+
+
+def measured(network: Network, layers: Sequence[GroupedLayer], engine: EngineName) -> Iterator[LayerForms]:
     """Measure every layer by an engine, in each precision that it has here."""
-    for precision in precisions_here() if engine == "torch" else ("fp32",):
+    for precision in precisions_of(engine):
         for layer in layers:
-            yield measure_forms(network, layer, precision, NUM_ROUNDS, ENGINES[engine])
+            yield measure_forms(network, layer, precision, NUM_ROUNDS, runner(engine, precision))
             print(f"{engine}, {precision}: {layer.shape}", flush=True)
+
+
+def gains(ready: Ready, engine: EngineName, every: Sequence[LayerForms]) -> dict[str, Ratio]:
+    """Time the whole network on an engine with what was chosen, in each precision in which something was."""
+    return {
+        precision: whole_gain(ready, forms, engine, precision)
+        for precision in precisions_of(engine)
+        if (forms := chosen_variants(every, precision))
+    }
 
 
 @torch.inference_mode()
@@ -107,7 +88,7 @@ def num_false_alarms(network: Network, layers: Sequence[GroupedLayer]) -> int:
         maps = torch.randn(layer.shape.batch_size, layer.shape.in_channels, *layer.shape.map_size)
         maps = maps.contiguous(memory_format=torch.channels_last)
         for _ in range(AGAINST_ITSELF):
-            runs = {number: in_torch(DEFAULT.of(conv), maps) for number in range(2)}  # type: ignore[arg-type]
+            runs = {number: IN_TORCH(DEFAULT.of(conv), maps) for number in range(2)}  # type: ignore[arg-type]
             times = race(runs, NUM_ROUNDS)
             num_alarms += times_as_fast(times[0], times[1]).low > LEAST_GAIN
     return num_alarms
@@ -118,14 +99,11 @@ def at_batch(network: Network, batch_size: int) -> AtBatch:
     example = torch.rand(batch_size, 3, IMAGE_SIZE, IMAGE_SIZE)
     layers = grouped_layers(network, example)
     engines = {engine: list(measured(network, layers, engine)) for engine in ENGINES if find_spec(engine)}
+    ready = Ready(network, example)
     return AtBatch(
         batch_size=batch_size,
         engines=engines,
-        whole_network={
-            precision: whole_gain(network, example, variants, precision)
-            for precision in precisions_here()
-            if (variants := chosen_variants(engines["torch"], precision))
-        },
+        whole_network={engine: gains(ready, engine, every) for engine, every in engines.items()},
         num_contests_with_itself=AGAINST_ITSELF * len(layers),
         num_false_alarms=num_false_alarms(network, layers),
     )
@@ -134,9 +112,10 @@ def at_batch(network: Network, batch_size: int) -> AtBatch:
 def table(title: str, measured: Sequence[LayerForms]) -> str:
     """Lay out how many times as fast as the default each form is: a row a shape."""
     groups = measured[0].layer.shape.groups
+    timed = {timing.variant for timing in measured[0].timings}
     packed = [variant for variant in measured[0].layer.shape.variants() if variant.layout == "channels_last"]
-    columns = [Variant(layout="contiguous"), *packed[1:]]
-    names = ["grouped, contiguous", *(variant.form(groups) for variant in packed[1:])]
+    columns = [variant for variant in (Variant(layout="contiguous"), *packed[1:]) if variant in timed]
+    names = [variant.form(groups) if variant.merged_groups > 1 else f"grouped, {variant.layout}" for variant in columns]
     lines = [
         f"**{title}**\n",
         f"| layer | number | default ms | {' | '.join(names)} | chosen |",
@@ -162,27 +141,27 @@ def section(batch: AtBatch) -> Iterator[str]:
     for engine, every in batch.engines.items():
         for precision in dict.fromkeys(forms.precision for forms in every):
             yield table(f"{engine}, {precision}, {at}", [forms for forms in every if forms.precision == precision])
-    for chosen_in, gain in batch.whole_network.items():
-        yield f"The whole network with what torch chose, {chosen_in}, {at}: {in_words(gain)}.\n"
+            gain = batch.whole_network[engine].get(precision)
+            found = f"with what was chosen: {in_words(gain)}" if gain else "stays as it is: nothing was chosen"
+            yield f"The whole network in {engine}, {precision}, {at}, {found}.\n"
     yield f"The default against itself, {at}: {batch.num_false_alarms} of {batch.num_contests_with_itself} won.\n"
 
 
 def main() -> None:
     """Measure, print and write."""
     network = build(NETWORK, generator=torch.Generator().manual_seed(0)).eval()
-    packages = [package for package in ENGINES if find_spec(package)]
     batches = [at_batch(network, batch_size) for batch_size in BATCH_SIZES]
-    place = {
+    place: dict[str, str | int] = {
         "num_threads": torch.get_num_threads(),
         "processor": processor(torch.device("cpu")),
         **versions(),
-        **{package: version(package) for package in packages},
+        **{package: version(package) for package in ENGINES[1:] if find_spec(package)},
     }
     head = (
         f"{NETWORK} at {IMAGE_SIZE}: how many times as fast as the default (grouped, channels_last, the same engine and"
         f" precision), with the 95 % interval of the median of {NUM_ROUNDS} interleaved rounds; chosen where it lies"
-        f" above {LEAST_GAIN} twice. A variant pays for its change of layout; OpenVINO and ONNX Runtime lay maps out as"
-        f" they like, and there the layouts differ in name only. {place}.\n"
+        f" above {LEAST_GAIN} twice. In torch a variant pays for its change of layout; OpenVINO and ONNX Runtime lay"
+        f" maps out as they like. {place}.\n"
     )
     rules = {"rounds": NUM_ROUNDS, "least_gain": LEAST_GAIN, "tolerances": TOLERANCES}
     written = {"network": NETWORK, "image_size": IMAGE_SIZE, **rules, **place}

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
+_CACHES = ("HF_HOME", "XDG_CACHE_HOME")
 COLOURS = ("red", "green", "blue")
 
 settings.register_profile("resnext", deadline=None, derandomize=True, max_examples=25)
@@ -33,12 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # The datasets library reads this when it is imported; what it caches is none of the user's.
-    os.environ["HF_HOME"] = mkdtemp()
+    # What is cached and remembered is none of the user's; the datasets library reads the first when it is imported.
+    for folder in _CACHES:
+        os.environ[folder] = mkdtemp()
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+    for folder in _CACHES:
+        shutil.rmtree(os.environ[folder], ignore_errors=True)
 
 
 @pytest.fixture

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+import resnext
 from resnext.inference import contest
+from resnext.inference.chosen_forms import recall_forms
+from resnext.inference.contest import Ratio
+from resnext.inference.engine import EngineName
+from resnext.inference.engines import Ready, installed
+from resnext.inference.memory import Memory, key_of
 
 Cli = Callable[..., Any]
 
@@ -15,8 +21,9 @@ LAYERS = [f"stages.{stage}.0.transform.conv" for stage in range(3)]
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, plain: dict[str, str], tmp_path: Path) -> None:
     monkeypatch.setattr(contest, "_SAMPLE_MS", 0.01)
+    monkeypatch.setitem(plain, "XDG_CACHE_HOME", str(tmp_path))  # where forms are remembered
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def test_every_shape_has_a_table_of_forms_and_layouts(cli: Cli) -> None:
     rows = [line.split()[:2] for line in shown.out.splitlines() if line.startswith(("grouped", "dense"))]
     assert rows == [[form, layout] for form in ("grouped", "dense") for layout in ("channels_last", "contiguous")] * 3
     assert shown.out.count(" default\n") == 3
-    assert "bf16: left out, this processor has no instructions for it" in shown.out
+    assert "bf16: left out, torch does not compute in it on this processor" in shown.out
 
 
 @pytest.mark.usefixtures("only_fp32")
@@ -65,7 +72,42 @@ def test_what_is_chosen_is_named_and_raced_in_the_whole_network(cli: Cli, monkey
     lines = cli("benchmark", NETWORK, "--forms").out.splitlines()
     assert sum(line.endswith(" chosen") for line in lines) == 3
     assert sum("is chosen for 1 of 3 layers" in line for line in lines) == 3
-    assert lines[-2].startswith("fp32: the whole network with what is chosen, in eager torch: ")
+    assert lines[-3].startswith("fp32: the whole network with what is chosen, on torch: ")
+
+
+@pytest.mark.usefixtures("only_fp32")
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("pays", [True, False])
+def test_forms_that_pay_are_used_from_then_on_at_that_batch_and_size_and_answers_stay_equal(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: EngineName, pays: bool
+) -> None:
+    if engine not in installed(torch.device("cpu")):
+        pytest.skip(f"{engine}, an extra, is not installed")
+    monkeypatch.setattr("resnext.inference.measure_forms.LEAST_GAIN", 0.0)
+    gain = Ratio(1.1, 1.05, 1.2) if pays else Ratio(0.9, 0.8, 0.95)
+    monkeypatch.setattr("resnext.cli.layer_forms.whole_gain", lambda *_: gain)
+    lines = cli("benchmark", NETWORK, "--forms", "--engine", engine, "--batch-size", "2").out.splitlines()
+    assert (": remembered on this machine for " in lines[-2]) is pays
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    network = resnext.build(NETWORK).eval()
+    for num_images, remembers in ((2, pays), (3, False)):
+        images = torch.randn(num_images, 3, 32, 32)
+        ready = Ready(network, images)
+        forms = recall_forms(ready.network, images, engine, "fp32")
+        assert [*forms] == (LAYERS if remembers else [])
+        with torch.inference_mode():
+            torch.testing.assert_close(ready.engine(engine)(images), network(images), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("damaged", ["[1]", '{"KEY": {"stages.0.0.transform.conv": [7, "channels_last"]}}', "{"])
+def test_a_damaged_memory_of_forms_holds_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damaged: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    images = torch.randn(1, 3, 32, 32)
+    ready = Ready(resnext.build(NETWORK), images)
+    key = key_of(ready.network, images, "torch", "fp32")
+    Memory("forms").path().parent.mkdir()
+    Memory("forms").path().write_text(damaged.replace("KEY", key))
+    assert recall_forms(ready.network, images, "torch", "fp32") == {}
 
 
 def test_everything_is_there_as_json(cli: Cli) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from resnext.inference import contest
 from resnext.inference.contest import Ratio
-from resnext.inference.engine import precisions_here
-from resnext.inference.layer_forms import DEFAULT, Variant
+from resnext.inference.engine import EngineName, precisions_here
+from resnext.inference.engines import Ready
+from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Layout, Variant
 from resnext.inference.measure_forms import (
     TOLERANCES,
     Chosen,
@@ -22,17 +23,21 @@ from resnext.inference.measure_forms import (
     chosen_variants,
     grouped_layers,
     measure_forms,
+    runner,
     whole_gain,
 )
 from resnext.model.forms import build
 from resnext.spec.architecture import Architecture
 
+NEEDS = {"onnxruntime": ("onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 DEEP = Architecture(stage_depths=(3, 1), cardinality=4, base_width=2, base_channels=4, stem="cifar", num_classes=3)
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 class Engine:
     """Runs layers in torch on a clock of its own, on which a layer takes as long as the test says."""
+
+    layouts: tuple[Layout, ...] = tuple(MEMORY_FORMATS)
 
     def __init__(self, milliseconds: Callable[[nn.Module], float]) -> None:
         self.milliseconds = milliseconds
@@ -182,13 +187,19 @@ def test_a_gain_that_does_not_repeat_is_not_chosen(measured: Callable[..., Layer
     assert forms.chosen is None
 
 
-def test_a_variant_that_answers_otherwise_is_neither_timed_nor_chosen() -> None:
-    def wrong_where_dense(layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
+class WrongWhereDense:
+    """Runs layers in torch, dense ones with an error."""
+
+    layouts: tuple[Layout, ...] = tuple(MEMORY_FORMATS)
+
+    def __call__(self, layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
         return lambda: layer(maps) * (1.001 if is_dense(layer) else 1.0)
 
+
+def test_a_variant_that_answers_otherwise_is_neither_timed_nor_chosen() -> None:
     network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2))
     [layer] = grouped_layers(network, torch.randn(1, 4, 6, 6))
-    forms = measure_forms(network, layer, num_rounds=9, run=wrong_where_dense)
+    forms = measure_forms(network, layer, num_rounds=9, run=WrongWhereDense())
     [wrong] = [timing for timing in forms.timings if timing.gain is None]
     assert (wrong.variant, wrong.latency_ms_p50) == (Variant(2), None)
     assert wrong.relative_error == pytest.approx(0.001, rel=0.01)
@@ -215,8 +226,21 @@ def test_what_is_chosen_is_gathered_by_name_for_one_precision(measured: Callable
 
 def test_the_whole_network_is_raced_against_itself_in_other_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contest, "_SAMPLE_MS", 0.01)
-    gain = whole_gain(build(DEEP), IMAGES, {"stages.1.0.transform.conv": Variant(4)}, "bf16", num_rounds=9)
+    gain = whole_gain(Ready(build(DEEP), IMAGES), {"stages.1.0.transform.conv": Variant(4)}, num_rounds=9)
     assert 0 < gain.low <= gain.median <= gain.high
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_forms_are_equal_and_timed_on_other_engines_whose_layouts_are_their_own(
+    engine: EngineName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in NEEDS[engine]:
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    monkeypatch.setattr(contest, "_SAMPLE_MS", 0.01)
+    network = build(DEEP)
+    forms = measure_forms(network, grouped_layers(network, IMAGES)[0], num_rounds=9, run=runner(engine, "fp32"))
+    assert [timing.variant for timing in forms.timings] == [Variant(1), Variant(2), Variant(4)]
+    assert all(timing.gain and timing.relative_error <= TOLERANCES["fp32"] for timing in forms.timings)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """`resnext benchmark`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ def benchmark(
     forms: Annotated[
         bool, typer.Option("--forms", help="Time each grouped convolution in all its equivalent forms.")
     ] = False,
+    engine: Annotated[
+        Literal["torch", "onnxruntime", "openvino"], typer.Option(help="What computes the forms.")
+    ] = "torch",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Pixels a side; the subject's own, or 224 (CIFAR stem: 32), if left out.")
@@ -27,7 +30,7 @@ def benchmark(
     """
     import torch
 
-    from resnext.cli.layer_forms import show_layer_forms
+    from resnext.cli.layer_forms import Subject, show_layer_forms
 
     if not forms:
         raise typer.BadParameter("nothing to measure; give --forms")
@@ -36,7 +39,7 @@ def benchmark(
     network, own_size = _open(subject)
     size = image_size or own_size
     example = torch.rand(batch_size, network.architecture.input_channels, size, size)
-    show_layer_forms(subject, network, example, as_json=as_json)
+    show_layer_forms(Subject(subject, network, example, engine), as_json=as_json)
 
 
 def _open(subject: str) -> "tuple[Network, int]":

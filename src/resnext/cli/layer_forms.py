@@ -2,24 +2,27 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from resnext.cli.console import messages, results, table
+from resnext.inference.chosen_forms import remember_forms
 from resnext.inference.contest import Ratio
-from resnext.inference.engine import DTYPES, Precision, precisions_here
+from resnext.inference.engine import DTYPES, EngineName, Precision, precisions_here
+from resnext.inference.engines import Ready
 from resnext.inference.layer_forms import DEFAULT
 from resnext.inference.measure_forms import (
     NUM_ROUNDS,
-    GroupedLayer,
     LayerForms,
     Timing,
     chosen_variants,
     grouped_layers,
     measure_forms,
+    runner,
     whole_gain,
 )
 from resnext.model.device import processor
@@ -32,27 +35,39 @@ if TYPE_CHECKING:
 _MOST_NAMED = 3
 
 
-def show_layer_forms(subject: str, network: Network, example: Tensor, *, as_json: bool) -> None:
-    """Measure the grouped convolutions of a network and print what was found."""
-    measured = list(_measured(network, grouped_layers(network, example)))
-    gains = {
-        precision: whole_gain(network, example, variants, precision)
-        for precision in precisions_here()
-        if (variants := chosen_variants(measured, precision))
-    }
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a network under the name that the user gave it, a batch of its input, on an engine."""
+
+    name: str
+    network: Network
+    example: Tensor
+    engine: EngineName
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those in which the engine computes here."""
+        return ("fp32",) if self.engine == "onnxruntime" else precisions_here()
+
+
+def show_layer_forms(subject: Subject, *, as_json: bool) -> None:
+    """Measure the grouped convolutions of a network, print what was found, and remember what pays."""
+    measured = list(_measured(subject))
+    gains = _kept(subject, measured)
     if as_json:
-        print(json.dumps(_as_json(subject, example, measured, gains)))
+        print(json.dumps(_as_json(subject, measured, gains)))
         return
     for forms in measured:
         _print_layer(results(), forms)
     _print_conclusion(results(), subject, measured, gains)
 
 
-def _measured(network: Network, layers: Sequence[GroupedLayer]) -> Iterator[LayerForms]:
+def _measured(subject: Subject) -> Iterator[LayerForms]:
     """Measure each layer in each precision, showing on a terminal how many are done."""
     from rich.progress import track
 
-    pairs = [(layer, precision) for layer in layers for precision in precisions_here()]
+    layers = grouped_layers(subject.network, subject.example)
+    pairs = [(layer, precision) for layer in layers for precision in subject.precisions]
     console = messages()
     # A display that moves often would take time from what is timed.
     shown = track(
@@ -64,7 +79,19 @@ def _measured(network: Network, layers: Sequence[GroupedLayer]) -> Iterator[Laye
         disable=not console.is_terminal,
     )
     for layer, precision in shown:
-        yield measure_forms(network, layer, precision)
+        yield measure_forms(subject.network, layer, precision, NUM_ROUNDS, runner(subject.engine, precision))
+
+
+def _kept(subject: Subject, measured: Sequence[LayerForms]) -> dict[Precision, Ratio]:
+    """Return how many times as fast the whole network is with what was chosen, and remember it where it is faster."""
+    ready, gains = Ready(subject.network, subject.example), {}
+    for precision in subject.precisions:
+        forms = chosen_variants(measured, precision)
+        if forms:
+            gains[precision] = whole_gain(ready, forms, subject.engine, precision)
+        pays = precision in gains and gains[precision].median > 1
+        remember_forms(ready.network, ready.example, subject.engine, precision, forms if pays else {})
+    return gains
 
 
 def _print_layer(console: "Console", forms: LayerForms) -> None:
@@ -98,24 +125,24 @@ def _mark(timing: Timing, forms: LayerForms) -> str:
 
 
 def _print_conclusion(
-    console: "Console", subject: str, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+    console: "Console", subject: Subject, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
 ) -> None:
     if not measured:
-        console.print(f"{subject} has no grouped convolutions; there is nothing to choose")
+        console.print(f"{subject.name} has no grouped convolutions; there is nothing to choose")
         return
     num_threads = torch.get_num_threads()
     threads = f"{num_threads} thread{'s' * (num_threads > 1)}"
-    place = f"{threads}, torch {torch.__version__}, {processor(torch.device('cpu'))}"
+    place = f"{subject.engine} {_version(subject.engine)}, {threads}, {processor(torch.device('cpu'))}"
     console.print(f"\nThe quickest call of each of {NUM_ROUNDS} rounds, in the median; {place}")
     for precision in DTYPES:
         of_precision = [forms for forms in measured if forms.precision == precision]
         if of_precision:
-            _print_choice(console, of_precision, gains.get(precision))
+            _print_choice(console, subject, of_precision, gains.get(precision))
         else:
-            console.print(f"{precision}: left out, this processor has no instructions for it")
+            console.print(f"{precision}: left out, {subject.engine} does not compute in it on this processor")
 
 
-def _print_choice(console: "Console", measured: Sequence[LayerForms], gain: Ratio | None) -> None:
+def _print_choice(console: "Console", subject: Subject, measured: Sequence[LayerForms], gain: Ratio | None) -> None:
     precision, num_layers = measured[0].precision, sum(len(forms.layer.names) for forms in measured)
     if gain is None:
         console.print(
@@ -131,25 +158,34 @@ def _print_choice(console: "Console", measured: Sequence[LayerForms], gain: Rati
                 f"{precision}: {chosen} is chosen for {len(layer.names)} of {num_layers} layers, {layer.shape}:"
                 f" {_in_words(forms.chosen.gain)}"
             )
-    console.print(f"{precision}: the whole network with what is chosen, in eager torch: {_in_words(gain)}")
+    console.print(f"{precision}: the whole network with what is chosen, on {subject.engine}: {_in_words(gain)}")
+    console.print(
+        f"{precision}: remembered on this machine for {subject.engine} at this batch and image size"
+        if gain.median > 1
+        else f"{precision}: not remembered, because the whole network gains nothing"
+    )
 
 
 def _in_words(gain: Ratio) -> str:
     return f"{gain.median:.2f} times as fast as the default ({gain.low:.2f} to {gain.high:.2f})"
 
 
-def _as_json(
-    subject: str, example: Tensor, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
-) -> dict[str, Any]:
+def _version(engine: EngineName) -> str:
+    return version(engine) if engine in ("onnxruntime", "openvino") else torch.__version__
+
+
+def _as_json(subject: Subject, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]) -> dict[str, Any]:
     return {
-        "subject": subject,
-        "batch_size": example.shape[0],
-        "image_size": example.shape[-1],
+        "subject": subject.name,
+        "engine": subject.engine,
+        "engine_version": _version(subject.engine),
+        "batch_size": subject.example.shape[0],
+        "image_size": subject.example.shape[-1],
         "num_threads": torch.get_num_threads(),
         "num_rounds": NUM_ROUNDS,
         "processor": processor(torch.device("cpu")),
         "versions": versions(),
-        "left_out": [precision for precision in DTYPES if precision not in precisions_here()],
+        "left_out": [precision for precision in DTYPES if precision not in subject.precisions],
         "layers": [asdict(forms) for forms in measured],
         "whole_network": {precision: asdict(gain) for precision, gain in gains.items()},
     }

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from resnext.inference.chosen_forms import recall_forms
 from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
 from resnext.inference.fuse import fuse
+from resnext.inference.layer_forms import Variant, apply_forms
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine, onnx_model
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
 from resnext.inference.program import program_of
@@ -44,15 +46,26 @@ class Ready:
         """The module as a program. Raises `ValueError` where it cannot be followed."""
         return program_of(self.network, self.example)
 
-    def engine(self, name: EngineName, precision: Precision = "fp32") -> Engine:
-        """Return an engine. Raises `EngineError` where it cannot be had here, with what can."""
+    def engine(
+        self, name: EngineName, precision: Precision = "fp32", forms: Mapping[str, Variant] | None = None
+    ) -> Engine:
+        """Return an engine, whose grouped convolutions take these forms, or those that were measured here if None.
+
+        Raises `EngineError` where it cannot be had here, with what can.
+        """
         if name not in ENGINES:
             raise EngineError(f"engine = {name!r}: allowed are auto, {', '.join(ENGINES)}")
         check_precision(precision, self.example.device)
         if name in _PACKAGES and self.example.device.type != "cpu":
             raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
-        made: Engine = _MAKERS[name](self, precision)
+        if forms is None:
+            forms = recall_forms(self.network, self.example, name, precision)
+        made: Engine = _MAKERS[name](self, precision, forms)
         return made
+
+    def program_in(self, forms: Mapping[str, Variant]) -> ExportedProgram:
+        """The module as a program whose convolutions take these forms. Raises `ValueError` as `program` does."""
+        return program_of(apply_forms(self.network, forms), self.example) if forms else self.program
 
 
 def installed(device: torch.device) -> tuple[EngineName, ...]:
@@ -61,9 +74,25 @@ def installed(device: torch.device) -> tuple[EngineName, ...]:
     return ("torch", *(others if device.type == "cpu" else ()))
 
 
-_MAKERS: Mapping[EngineName, Callable[[Ready, Precision], Engine]] = {
-    "torch": lambda ready, precision: TorchEngine(ready.network, precision),
-    "compiled": lambda ready, precision: CompiledEngine(ready.network, len(ready.example), precision),
-    "onnxruntime": lambda ready, precision: OnnxRuntimeEngine(onnx_model(ready.program).SerializeToString(), precision),
-    "openvino": lambda ready, precision: OpenVINOEngine(openvino_model(ready.program), len(ready.example), precision),
+def _torch(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+    return TorchEngine(ready.network, precision, forms)
+
+
+def _compiled(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+    return CompiledEngine(apply_forms(ready.network, forms) if forms else ready.network, len(ready.example), precision)
+
+
+def _onnxruntime(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+    return OnnxRuntimeEngine(onnx_model(ready.program_in(forms)).SerializeToString(), precision)
+
+
+def _openvino(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+    return OpenVINOEngine(openvino_model(ready.program_in(forms)), len(ready.example), precision)
+
+
+_MAKERS: Mapping[EngineName, Callable[[Ready, Precision, Mapping[str, Variant]], Engine]] = {
+    "torch": _torch,
+    "compiled": _compiled,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
 }

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from resnext.inference.contest import Ratio, race, times_as_fast
-from resnext.inference.engine import DTYPES, Precision
-from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Variant, apply_forms
+from resnext.inference.engine import DTYPES, EngineName, Precision
+from resnext.inference.engines import Ready
+from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Layout, Variant
 
 # How far a variant may be from float64: the norm of the difference over the norm of the answer.
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-2}
@@ -44,11 +45,11 @@ class LayerShape:
         channels = f"{self.in_channels} -> {self.out_channels} in {self.groups} groups"
         return f"{kernel}{strided}, {channels}, {self.batch_size} of {size}"
 
-    def variants(self) -> tuple[Variant, ...]:
-        """Return all forms in both layouts, the default first: groups as they are, merged by 2, 4, 8, ..., dense."""
+    def variants(self, layouts: Sequence[Layout] = tuple(MEMORY_FORMATS)) -> tuple[Variant, ...]:
+        """Return all forms in these layouts, the default first: groups as they are, merged by 2, 4, 8, ..., dense."""
         powers = [2**power for power in range(self.groups.bit_length()) if self.groups % 2**power == 0]
         merged = dict.fromkeys([*powers, self.groups])
-        return tuple(Variant(number, layout) for number in merged for layout in MEMORY_FORMATS)
+        return tuple(Variant(number, layout) for number in merged for layout in layouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,52 @@ class LayerForms:
 
 
 class Runner(Protocol):
-    """Makes a layer ready to run on a map by some engine; what it returns computes once and gives the answer."""
+    """Makes a layer ready to run on a map by some engine; what it returns computes once and gives the answer.
+
+    `layouts` are those that make a difference to it, the default's among them.
+    """
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]: ...  # noqa: D102 - see the class
 
     def __call__(self, layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
         """Prepare a layer for maps (batch, channels, height, width)."""
         ...
 
 
-def in_torch(layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
-    """Run a layer in torch, as it is."""
-    return lambda: cast(Tensor, layer(maps))
+@dataclass(frozen=True, slots=True)
+class InTorch:
+    """Runs a layer in torch, as it is."""
+
+    layouts: tuple[Layout, ...] = tuple(MEMORY_FORMATS)
+
+    def __call__(self, layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
+        """Prepare a layer for maps (batch, channels, height, width)."""
+        return lambda: cast(Tensor, layer(maps))
+
+
+@dataclass(frozen=True, slots=True)
+class OnEngine:
+    """Runs a layer on an engine, which lays maps out as it likes."""
+
+    engine: EngineName
+    precision: Precision = "fp32"
+    layouts: tuple[Layout, ...] = (DEFAULT.layout,)
+
+    def __call__(self, layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
+        """Prepare a layer for maps (batch, channels, height, width). Raises `EngineError` as `Ready.engine` does."""
+        with torch.inference_mode(False):
+            given = maps.float().clone()
+            made = Ready(layer.float(), given).engine(self.engine, self.precision, {})
+        return lambda: made(given)
+
+
+IN_TORCH = InTorch()
+
+
+def runner(engine: EngineName, precision: Precision) -> Runner:
+    """Return what runs layers on an engine."""
+    return InTorch() if engine == "torch" else OnEngine(engine, precision)
 
 
 @torch.inference_mode()
@@ -132,7 +169,7 @@ def measure_forms(
     layer: GroupedLayer,
     precision: Precision = "fp32",
     num_rounds: int = NUM_ROUNDS,
-    run: Runner = in_torch,
+    run: Runner = IN_TORCH,
 ) -> LayerForms:
     """Time all variants of a layer in turn and choose the one, if any, that beats the default by more than the noise.
 
@@ -145,7 +182,7 @@ def measure_forms(
     exact = deepcopy(conv).double()(exact_maps)
     rounded = deepcopy(conv).to(DTYPES[precision])
     maps = exact_maps.to(DTYPES[precision], memory_format=torch.channels_last)
-    runs = {variant: run(variant.of(rounded), maps) for variant in layer.shape.variants()}
+    runs = {variant: run(variant.of(rounded), maps) for variant in layer.shape.variants(run.layouts)}
     errors = {variant: _relative_error(compute(), exact) for variant, compute in runs.items()}
     if not errors[DEFAULT] <= TOLERANCES[precision]:
         raise ValueError(
@@ -168,19 +205,19 @@ def chosen_variants(measured: Iterable[LayerForms], precision: Precision = "fp32
     }
 
 
-@torch.inference_mode()
 def whole_gain(
-    network: nn.Module,
-    example: Tensor,
-    variants: Mapping[str, Variant],
+    ready: Ready,
+    forms: Mapping[str, Variant],
+    engine: EngineName = "torch",
     precision: Precision = "fp32",
     num_rounds: int = NUM_ROUNDS,
 ) -> Ratio:
-    """Return how many times as fast a whole network is with these variants as without, in eager torch."""
-    images = example.to(DTYPES[precision], memory_format=torch.channels_last)
-    plain = deepcopy(network).eval().to(DTYPES[precision]).to(memory_format=torch.channels_last)
-    changed = apply_forms(plain, variants)
-    times = race({"plain": lambda: plain(images), "changed": lambda: changed(images)}, num_rounds)
+    """Return how many times as fast a whole network is on an engine with these forms as without.
+
+    Raises `EngineError` as `Ready.engine` does.
+    """
+    plain, changed = (ready.engine(engine, precision, each) for each in ({}, forms))
+    times = race({"plain": lambda: plain(ready.example), "changed": lambda: changed(ready.example)}, num_rounds)
     return times_as_fast(times["plain"], times["changed"])
 
 

@@ -1,5 +1,6 @@
 """Engines of torch itself: eager with batch normalisation folded in, and compiled."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -8,18 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnext.inference.engine import DTYPES, EngineError, EngineName, Precision
+from resnext.inference.layer_forms import Variant, apply_forms
 
 _FOLDS_CONSTANTS: dict[str, Any] = {"freezing": True}  # weights are laid out once for the kernels that read them
 
 
 class TorchEngine:
-    """A module in torch, channels last, on the device where its weights are."""
+    """A module in torch, channels last, on the device where its weights are; `forms` are those of `apply_forms`."""
 
     name: EngineName = "torch"
 
-    def __init__(self, network: nn.Module, precision: Precision = "fp32") -> None:
+    def __init__(
+        self, network: nn.Module, precision: Precision = "fp32", forms: Mapping[str, Variant] | None = None
+    ) -> None:
         self.precision: Precision = precision
-        self._network = _ready(network, precision)
+        ready = _ready(network, precision)
+        self._network = apply_forms(ready, forms) if forms else ready
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
