@@ -38,7 +38,8 @@ def test_a_container_without_a_limit_has_all(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("num_bytes", "words"), [(0, "0 MB"), (312_400_000, "312 MB"), (5_040_000_000, "5.0 GB"), (10**13, "10,000.0 GB")]
+    ("num_bytes", "words"),
+    [(0, "0 kB"), (12_400, "12 kB"), (312_400_000, "312 MB"), (5_040_000_000, "5.0 GB"), (10**13, "10,000.0 GB")],
 )
 def test_sizes_are_printed_in_powers_of_ten(num_bytes: int, words: str) -> None:
     assert in_words(num_bytes) == words

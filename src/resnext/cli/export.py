@@ -43,11 +43,12 @@ def export(
     Preprocessing and class names go with it; predict and evaluate take it too. Its own runtime computes it and both
     are compared: where they differ, no file is left. The certificate lies beside it, as FILE.json.
     """
-    from resnext.cli.console import results
+    from resnext.cli.console import messages, results
     from resnext.inference.export import export as make
 
     images = _held_out(data, download=download) if data is not None else None
-    made = make(artefact, to, out, images, opset)
+    with messages().status("Exporting and comparing"):
+        made = make(artefact, to, out, images, opset)
     results().print(f"{made.path}: {made.words}; certificate: {made.certificate_path}")
 
 

@@ -58,5 +58,7 @@ def _number(path: Path) -> int | None:
 
 
 def in_words(num_bytes: int) -> str:
-    """Print a size in megabytes or gigabytes."""
+    """Print a size in kilobytes, megabytes or gigabytes."""
+    if num_bytes < 1e6:
+        return f"{num_bytes / 1e3:,.0f} kB"
     return f"{num_bytes / 1e6:,.0f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:,.1f} GB"
