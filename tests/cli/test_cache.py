@@ -27,7 +27,7 @@ def test_packed_images_are_told_of_taken_again_and_learnt_from_alike(train: Cli,
     [file] = cache.iterdir()
     for each, said in zip(shown[1:], ("packed now", "as packed before"), strict=True):
         [line] = [line for line in each.err.splitlines() if str(file) in line]
-        assert said in line and "MB" in line
+        assert said in line and " kB" in line
     plain, *others = (load_file(tmp_path / name / "last.safetensors") for name in ("plain", "first", "second"))
     for other in others:
         assert all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
