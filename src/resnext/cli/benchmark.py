@@ -1,5 +1,6 @@
 """`resnext benchmark`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -7,39 +8,71 @@ import typer
 if TYPE_CHECKING:
     from resnext.model.network import Network
 
+_PICTURES = (".png", ".svg")
+
 
 def benchmark(
     subject: Annotated[str, typer.Argument(help="A network's name, or weights: a file, hf:REPO, torchvision:WEIGHTS.")],
     forms: Annotated[
-        bool, typer.Option("--forms", help="Time each grouped convolution in all its equivalent forms.")
+        bool, typer.Option("--forms", help="Time each grouped convolution in all its equivalent forms instead.")
     ] = False,
     engine: Annotated[
-        Literal["torch", "onnxruntime", "openvino"], typer.Option(help="What computes the forms.")
-    ] = "torch",
+        Literal["torch", "onnxruntime", "openvino"] | None,
+        typer.Option(help="What computes the forms. Left out: torch."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Pixels a side; the subject's own, or 224 (CIFAR stem: 32), if left out.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that compute. Default: torch's own.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Compile too, which takes up to a minute for each that is.")
+    ] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Measure memory, in a new process for each, some seconds long.")
+    ] = True,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the table too, as a .png or an .svg.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
     """Measure how fast a network is on this machine.
 
-    Contestants run in turn, so that a busy machine slows all alike: trust ratios, not milliseconds. It computes on the
-    CPU.
+    Every engine that is installed stands beside torchvision's and timm's same network. Contestants run in turn, so
+    that a busy machine slows all alike: trust ratios, not milliseconds. It computes on the CPU.
     """
+    if engine and not forms:
+        raise typer.BadParameter("--engine says what computes the --forms; the table without them has every engine")
+    _check_options(forms=forms, compiled=compiled, memory=memory, picture=picture)
     import torch
 
-    from resnext.cli.layer_forms import Subject, show_layer_forms
-
-    if not forms:
-        raise typer.BadParameter("nothing to measure; give --forms")
     if threads is not None:
         torch.set_num_threads(threads)
     network, own_size = _open(subject)
     size = image_size or own_size
     example = torch.rand(batch_size, network.architecture.input_channels, size, size)
-    show_layer_forms(Subject(subject, network, example, engine), as_json=as_json)
+    if forms:
+        from resnext.cli.layer_forms import Case, show_layer_forms
+
+        show_layer_forms(Case(subject, network, example, engine or "torch"), as_json=as_json)
+        return
+    from resnext.cli.speed_table import Wanted, show_speed
+    from resnext.inference.contestants import Subject
+
+    wanted = Wanted(compiled=compiled, with_memory=memory, picture=picture, as_json=as_json)
+    show_speed(subject, Subject(network, example), wanted)
+
+
+def _check_options(*, forms: bool, compiled: bool, memory: bool, picture: Path | None) -> None:
+    """Refuse what would do nothing, and before minutes of measuring, a picture that could not be written."""
+    if forms and (compiled or not memory or picture):
+        raise typer.BadParameter("--compiled, --no-memory and --picture belong to the table without --forms")
+    if picture is None:
+        return
+    if picture.suffix.lower() not in _PICTURES:
+        raise typer.BadParameter(f"--picture {picture}: the name of a picture ends in {' or '.join(_PICTURES)}")
+    if not picture.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--picture {picture}: there is no folder {picture.parent}")
 
 
 def _open(subject: str) -> "tuple[Network, int]":

@@ -36,7 +36,7 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Subject:
+class Case:
     """What is measured: a network under the name that the user gave it, a batch of its input, on an engine."""
 
     name: str
@@ -50,24 +50,24 @@ class Subject:
         return ("fp32",) if self.engine == "onnxruntime" else precisions_here()
 
 
-def show_layer_forms(subject: Subject, *, as_json: bool) -> None:
+def show_layer_forms(case: Case, *, as_json: bool) -> None:
     """Measure the grouped convolutions of a network, print what was found, and remember what pays."""
-    measured = list(_measured(subject))
-    gains = _kept(subject, measured)
+    measured = list(_measured(case))
+    gains = _kept(case, measured)
     if as_json:
-        print(json.dumps(_as_json(subject, measured, gains)))
+        print(json.dumps(_as_json(case, measured, gains)))
         return
     for forms in measured:
         _print_layer(results(), forms)
-    _print_conclusion(results(), subject, measured, gains)
+    _print_conclusion(results(), case, measured, gains)
 
 
-def _measured(subject: Subject) -> Iterator[LayerForms]:
+def _measured(case: Case) -> Iterator[LayerForms]:
     """Measure each layer in each precision, showing on a terminal how many are done."""
     from rich.progress import track
 
-    layers = grouped_layers(subject.network, subject.example)
-    pairs = [(layer, precision) for layer in layers for precision in subject.precisions]
+    layers = grouped_layers(case.network, case.example)
+    pairs = [(layer, precision) for layer in layers for precision in case.precisions]
     console = messages()
     # A display that moves often would take time from what is timed.
     shown = track(
@@ -79,18 +79,18 @@ def _measured(subject: Subject) -> Iterator[LayerForms]:
         disable=not console.is_terminal,
     )
     for layer, precision in shown:
-        yield measure_forms(subject.network, layer, precision, NUM_ROUNDS, runner(subject.engine, precision))
+        yield measure_forms(case.network, layer, precision, NUM_ROUNDS, runner(case.engine, precision))
 
 
-def _kept(subject: Subject, measured: Sequence[LayerForms]) -> dict[Precision, Ratio]:
+def _kept(case: Case, measured: Sequence[LayerForms]) -> dict[Precision, Ratio]:
     """Return how many times as fast the whole network is with what was chosen, and remember it where it is faster."""
-    ready, gains = Ready(subject.network, subject.example), {}
-    for precision in subject.precisions:
+    ready, gains = Ready(case.network, case.example), {}
+    for precision in case.precisions:
         forms = chosen_variants(measured, precision)
         if forms:
-            gains[precision] = whole_gain(ready, forms, subject.engine, precision)
+            gains[precision] = whole_gain(ready, forms, case.engine, precision)
         pays = precision in gains and gains[precision].median > 1
-        remember_forms(ready.network, ready.example, subject.engine, precision, forms if pays else {})
+        remember_forms(ready.network, ready.example, case.engine, precision, forms if pays else {})
     return gains
 
 
@@ -125,24 +125,24 @@ def _mark(timing: Timing, forms: LayerForms) -> str:
 
 
 def _print_conclusion(
-    console: "Console", subject: Subject, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+    console: "Console", case: Case, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
 ) -> None:
     if not measured:
-        console.print(f"{subject.name} has no grouped convolutions; there is nothing to choose")
+        console.print(f"{case.name} has no grouped convolutions; there is nothing to choose")
         return
     num_threads = torch.get_num_threads()
     threads = f"{num_threads} thread{'s' * (num_threads > 1)}"
-    place = f"{subject.engine} {_version(subject.engine)}, {threads}, {processor(torch.device('cpu'))}"
+    place = f"{case.engine} {_version(case.engine)}, {threads}, {processor(torch.device('cpu'))}"
     console.print(f"\nThe quickest call of each of {NUM_ROUNDS} rounds, in the median; {place}")
     for precision in DTYPES:
         of_precision = [forms for forms in measured if forms.precision == precision]
         if of_precision:
-            _print_choice(console, subject, of_precision, gains.get(precision))
+            _print_choice(console, case, of_precision, gains.get(precision))
         else:
-            console.print(f"{precision}: left out, {subject.engine} does not compute in it on this processor")
+            console.print(f"{precision}: left out, {case.engine} does not compute in it on this processor")
 
 
-def _print_choice(console: "Console", subject: Subject, measured: Sequence[LayerForms], gain: Ratio | None) -> None:
+def _print_choice(console: "Console", case: Case, measured: Sequence[LayerForms], gain: Ratio | None) -> None:
     precision, num_layers = measured[0].precision, sum(len(forms.layer.names) for forms in measured)
     if gain is None:
         console.print(
@@ -158,9 +158,9 @@ def _print_choice(console: "Console", subject: Subject, measured: Sequence[Layer
                 f"{precision}: {chosen} is chosen for {len(layer.names)} of {num_layers} layers, {layer.shape}:"
                 f" {_in_words(forms.chosen.gain)}"
             )
-    console.print(f"{precision}: the whole network with what is chosen, on {subject.engine}: {_in_words(gain)}")
+    console.print(f"{precision}: the whole network with what is chosen, on {case.engine}: {_in_words(gain)}")
     console.print(
-        f"{precision}: remembered on this machine for {subject.engine} at this batch and image size"
+        f"{precision}: remembered on this machine for {case.engine} at this batch and image size"
         if gain.median > 1
         else f"{precision}: not remembered, because the whole network gains nothing"
     )
@@ -174,18 +174,18 @@ def _version(engine: EngineName) -> str:
     return version(engine) if engine in ("onnxruntime", "openvino") else torch.__version__
 
 
-def _as_json(subject: Subject, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]) -> dict[str, Any]:
+def _as_json(case: Case, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]) -> dict[str, Any]:
     return {
-        "subject": subject.name,
-        "engine": subject.engine,
-        "engine_version": _version(subject.engine),
-        "batch_size": subject.example.shape[0],
-        "image_size": subject.example.shape[-1],
+        "subject": case.name,
+        "engine": case.engine,
+        "engine_version": _version(case.engine),
+        "batch_size": case.example.shape[0],
+        "image_size": case.example.shape[-1],
         "num_threads": torch.get_num_threads(),
         "num_rounds": NUM_ROUNDS,
         "processor": processor(torch.device("cpu")),
         "versions": versions(),
-        "left_out": [precision for precision in DTYPES if precision not in subject.precisions],
+        "left_out": [precision for precision in DTYPES if precision not in case.precisions],
         "layers": [asdict(forms) for forms in measured],
         "whole_network": {precision: asdict(gain) for precision, gain in gains.items()},
     }

@@ -3,7 +3,6 @@
 A busy machine slows all contestants of a round alike, so that their ratio holds where no absolute time does.
 """
 
-import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,20 +32,28 @@ class Ratio:
 def race(contestants: Mapping[Name, Callable[[], object]], num_rounds: int) -> dict[Name, list[float]]:
     """Run every contestant in each round, in an order that changes, and return its milliseconds in each.
 
-    In a round a contestant is called over and over for 5 ms, at least once, and its quickest call counts, as others may
-    have been interrupted. Before the first round each is warmed up.
+    The quickest call of a round counts, as others may have been interrupted.
     Raises `ValueError` where `num_rounds` is below 9, from which no interval can be told.
+    """
+    return {name: [min(calls) for calls in rounds] for name, rounds in race_calls(contestants, num_rounds).items()}
+
+
+def race_calls(contestants: Mapping[Name, Callable[[], object]], num_rounds: int) -> dict[Name, list[list[float]]]:
+    """Run contestants as `race` does, and return the milliseconds of every call, round by round.
+
+    In a round a contestant is called over and over for 5 ms, at least once. Before the first round each is warmed up.
+    Raises `ValueError` where `num_rounds` is below 9.
     """
     if num_rounds < LEAST_ROUNDS:
         raise ValueError(f"num_rounds = {num_rounds}: at least {LEAST_ROUNDS} are needed to tell a gain from noise")
     for run in contestants.values():
-        _quickest_ms(run)
-    times: dict[Name, list[float]] = {name: [] for name in contestants}
+        _calls_ms(run)
+    times: dict[Name, list[list[float]]] = {name: [] for name in contestants}
     order, random = list(contestants), Random(0)
     for _ in range(num_rounds):
         random.shuffle(order)
         for name in order:
-            times[name].append(_quickest_ms(contestants[name]))
+            times[name].append(_calls_ms(contestants[name]))
     return times
 
 
@@ -60,12 +67,17 @@ def times_as_fast(reference_ms: Sequence[float], other_ms: Sequence[float]) -> R
     return Ratio(median(ratios), float(interval.low), float(interval.high))
 
 
-def _quickest_ms(run: Callable[[], object]) -> float:
-    quickest = math.inf
+def quickest_ms(run: Callable[[], object]) -> float:
+    """Return the milliseconds of the quickest call within 5 ms, or of the only one."""
+    return min(_calls_ms(run))
+
+
+def _calls_ms(run: Callable[[], object]) -> list[float]:
+    calls: list[float] = []
     now = first = time.perf_counter()
     while 1000 * (now - first) < _SAMPLE_MS:
         started = now
         run()
         now = time.perf_counter()
-        quickest = min(quickest, now - started)
-    return 1000 * quickest
+        calls.append(1000 * (now - started))
+    return calls

@@ -1,0 +1,200 @@
+"""How fast a network is on this machine: contestants beside a reference and the machine's ceiling, in one run."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from statistics import median, quantiles
+
+from resnext.inference.apart import Footprint, footprint
+from resnext.inference.ceiling import Product, quickest_product
+from resnext.inference.choice import choose
+from resnext.inference.contest import Ratio, race_calls, times_as_fast
+from resnext.inference.contestants import Contestant, Run, Subject, answer
+from resnext.inference.engine import EngineError, EngineName, Precision
+from resnext.spec.complexity import complexity
+
+NUM_ROUNDS = 21
+
+# How far logits may be from the module's in fp32: the norm of the difference over the norm of the logits.
+TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "bf16": 5e-2}
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """How fast a contestant was.
+
+    Latencies are milliseconds an image, over all calls. `times_as_fast` compares with the reference within rounds, and
+    `ceiling_fraction` the arithmetic a second with that of the quickest product of matrices in the same precision.
+    `rounds_ms` has the quickest call of each round, in milliseconds for the whole batch, so that any two contestants of
+    one run can be compared by `times_as_fast`.
+    """
+
+    latency_ms_p50: float
+    latency_ms_p95: float
+    images_per_second: float
+    times_as_fast: Ratio
+    ceiling_fraction: float
+    rounds_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A contestant with its figures, or with the reason why it has none.
+
+    `relative_error` is the norm of the difference of its logits from the module's over the norm of those. `is_auto`:
+    it is the engine that `auto` takes.
+    """
+
+    library: str
+    setting: str
+    precision: Precision
+    figures: Figures | None = None
+    reason: str | None = None
+    relative_error: float | None = None
+    memory: Footprint | None = None
+    is_auto: bool = False
+
+    @property
+    def name(self) -> str:
+        """Library and setting in words."""
+        return f"{self.library} {self.setting}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """The quickest product of matrices in a precision, and what computed it; a multiply-accumulate counts as two."""
+
+    precision: Precision
+    library: str
+    gflops_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """A row for each contestant, which of them `times_as_fast` compares with, and the ceilings."""
+
+    rows: tuple[Row, ...]
+    reference: Row
+    ceilings: tuple[Ceiling, ...]
+    num_rounds: int
+
+
+def measure(
+    subject: Subject,
+    entrants: Sequence[Contestant],
+    num_rounds: int = NUM_ROUNDS,
+    *,
+    with_memory: bool = True,
+    tell: Tell = lambda _: None,
+) -> Speed:
+    """Time contestants in turn, in the same rounds as the ceiling of each precision; the first is the reference.
+
+    Where the first cannot be had, the next that can is. One that fails, or whose logits are not the module's, gets a
+    row that says so. Memory is measured before, in a process for each. `tell` is told what is being done.
+    Raises `EngineError` where no contestant can be had.
+    """
+    rows: dict[Contestant, Row] = {}
+    runs: dict[Contestant, Run] = {}
+    for entrant in entrants:
+        rows[entrant], run = _enter(entrant, subject, tell)
+        if run is not None:
+            runs[entrant] = run
+    if not runs:
+        reasons = dict.fromkeys(str(row.reason) for row in rows.values())
+        raise EngineError(f"nothing can be measured: {'; '.join(reasons)}")
+    if with_memory:
+        rows |= {entrant: replace(rows[entrant], memory=_memory(entrant, subject, tell)) for entrant in runs}
+    autos = _autos(subject, runs, tell)
+    contest = _race(subject, runs, num_rounds, tell)
+    for entrant in runs:
+        is_auto = (entrant.precision, entrant.engine) in autos
+        rows[entrant] = replace(rows[entrant], figures=contest.figures(entrant), is_auto=is_auto)
+    return Speed(
+        rows=tuple(rows.values()),
+        reference=rows[contest.reference],
+        ceilings=tuple(map(contest.ceiling, contest.products)),
+        num_rounds=num_rounds,
+    )
+
+
+def _enter(entrant: Contestant, subject: Subject, tell: Tell) -> tuple[Row, Run | None]:
+    """Make a contestant and compare its logits with the module's; without a run where that does not work."""
+    tell(f"Making {entrant.name}, {entrant.precision}")
+    row = Row(library=entrant.library, setting=entrant.setting, precision=entrant.precision)
+    try:
+        run = entrant.make(subject)
+        found = run().double()
+    except Exception as error:  # whatever a library raises, the others are measured all the same
+        return replace(row, reason=str(error).strip().partition("\n")[0] or type(error).__name__), None
+    expected = answer(subject.network, subject.example).double()
+    off, most = float((found - expected).norm() / expected.norm()), TOLERANCES[entrant.precision]
+    if not off <= most:
+        return replace(row, reason=f"its logits differ from the module's by {off:.0e}, more than {most:.0e}"), None
+    return replace(row, relative_error=off), run
+
+
+def _memory(entrant: Contestant, subject: Subject, tell: Tell) -> Footprint | None:
+    tell(f"Measuring the memory of {entrant.name}, {entrant.precision}")
+    return footprint(entrant, subject.network.architecture, tuple(subject.example.shape))
+
+
+def _autos(subject: Subject, entrants: Iterable[Contestant], tell: Tell) -> set[tuple[Precision, EngineName | None]]:
+    """Return what `auto` takes in each precision in which one of our engines takes part."""
+    taken: set[tuple[Precision, EngineName | None]] = set()
+    for precision in dict.fromkeys(entrant.precision for entrant in entrants if entrant.engine is not None):
+        tell(f"Choosing an engine, {precision}")
+        with suppress(ValueError):
+            taken.add((precision, choose(subject.ready, precision)[0].engine))
+    return taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contest:
+    """The milliseconds of every call of every contestant and product, round by round."""
+
+    subject: Subject
+    reference: Contestant
+    products: Mapping[Precision, Product]
+    times: Mapping[Hashable, list[list[float]]]
+
+    def figures(self, entrant: Contestant) -> Figures:
+        """Return how fast a contestant was."""
+        batch_size, _, _, image_size = self.subject.example.shape
+        calls = sorted(chain.from_iterable(self.times[entrant]))
+        product = self.products[entrant.precision]
+        macs = batch_size * complexity(self.subject.network.architecture, image_size).macs
+        return Figures(
+            latency_ms_p50=median(calls) / batch_size,
+            latency_ms_p95=quantiles(calls, n=20, method="inclusive")[-1] / batch_size,
+            images_per_second=1000 * batch_size / median(calls),
+            times_as_fast=times_as_fast(self._quickest(self.reference), self._quickest(entrant)),
+            ceiling_fraction=macs / product.macs * self._ratio(product, entrant),
+            rounds_ms=tuple(self._quickest(entrant)),
+        )
+
+    def ceiling(self, precision: Precision) -> Ceiling:
+        """Return the ceiling of a precision."""
+        product = self.products[precision]
+        gflops_per_second = 2 * product.macs / median(self._quickest(product)) / 1e6
+        return Ceiling(precision=precision, library=product.library, gflops_per_second=gflops_per_second)
+
+    def _ratio(self, product: Product, entrant: Contestant) -> float:
+        return times_as_fast(self._quickest(product), self._quickest(entrant)).median
+
+    def _quickest(self, name: Hashable) -> list[float]:
+        return [min(calls) for calls in self.times[name]]
+
+
+def _race(subject: Subject, entered: Mapping[Contestant, Run], num_rounds: int, tell: Tell) -> _Contest:
+    products = {}
+    for precision in dict.fromkeys(entrant.precision for entrant in entered):
+        tell(f"Looking for the quickest product of matrices, {precision}")
+        products[precision] = quickest_product(precision)
+    tell(f"Timing {len(entered)} contestants in {num_rounds} rounds")
+    runs: dict[Hashable, Run] = {product: product.run for product in products.values()}
+    runs.update(entered.items())
+    times = race_calls(runs, num_rounds)
+    return _Contest(subject=subject, reference=next(iter(entered)), products=products, times=times)

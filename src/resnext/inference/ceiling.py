@@ -1,0 +1,61 @@
+"""The ceiling of a machine: the quickest large product of matrices that anything installed here computes.
+
+No library is the quickest on every processor, so several compute the same product and the best counts: torch, and
+every engine, given the product as a 1x1 convolution.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from resnext.inference.contest import quickest_ms
+from resnext.inference.engine import DTYPES, Precision
+from resnext.inference.engines import Ready, installed
+
+SIDE = 4096  # of the matrices; a product has SIDE ** 3 multiply-accumulates
+
+_MAP_WIDTH = 64
+_NUM_TRIALS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """The quickest product in a precision; calling `run` computes it once. `macs` are its multiply-accumulates."""
+
+    precision: Precision
+    library: str
+    run: Callable[[], Tensor]
+    macs: int
+
+
+def quickest_product(precision: Precision) -> Product:
+    """Return the quickest product in a precision, each tried twice after a call that is not counted."""
+    runs = _products(precision)
+    times: dict[str, float] = {}
+    for library, run in runs.items():
+        run()
+        times[library] = min(quickest_ms(run) for _ in range(_NUM_TRIALS))
+    library = min(times, key=times.__getitem__)
+    return Product(precision=precision, library=library, run=runs[library], macs=SIDE**3)
+
+
+def _products(precision: Precision) -> dict[str, Callable[[], Tensor]]:
+    """Return every way to multiply two matrices of `SIDE` that can be had here."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(SIDE, SIDE, generator=generator) for _ in range(2))
+    runs: dict[str, Callable[[], Tensor]] = {
+        "torch": partial(torch.mm, left.to(DTYPES[precision]), right.to(DTYPES[precision]))
+    }
+    conv = nn.Conv2d(SIDE, SIDE, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(right.T[:, :, None, None])
+    maps = left.T.reshape(1, SIDE, SIDE // _MAP_WIDTH, _MAP_WIDTH)
+    ready = Ready(conv, maps)
+    for name in installed(maps.device):
+        with suppress(ValueError):  # an engine without the precision
+            runs[f"{name}, 1x1 convolution"] = partial(ready.engine(name, precision), maps)
+    return runs

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from resnext.inference.apart import footprint
+from resnext.inference.contestants import contestants
+from resnext.inference.engine import EngineError
+from resnext.spec.architecture import Architecture, architecture
+from resnext.spec.complexity import complexity
+
+HEAVY = Architecture(stage_depths=(1, 1, 1, 4), cardinality=1, base_width=64, num_classes=5)
+EAGER = next(entrant for entrant in contestants() if entrant.name == "torchvision eager")
+
+needs_kernel = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system tells no memory")
+
+
+@needs_kernel
+def test_a_contestant_takes_at_least_its_weights_and_not_what_this_process_holds() -> None:
+    held = b"x" * 600_000_000
+    weights = 4 * complexity(HEAVY, 32).params
+    found = footprint(EAGER, HEAVY, (1, 3, 32, 32))
+    assert found is not None
+    for num_bytes in (found.making_bytes, found.running_bytes):
+        assert weights <= num_bytes < 2.5 * weights + 100e6 < len(held)
+
+
+@needs_kernel
+def test_what_cannot_be_made_there_is_said_here() -> None:
+    with pytest.raises(EngineError, match="torchvision has no network"):
+        footprint(EAGER, architecture("resnext11_2x2d"), (1, 3, 32, 32))
+
+
+def test_a_system_that_does_not_tell_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("resnext.inference.apart._PROCESS", tmp_path)
+    assert footprint(EAGER, HEAVY, (1, 3, 32, 32)) is None
