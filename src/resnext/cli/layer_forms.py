@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resnext.cli.console import messages, results, table
 from resnext.inference.contest import Ratio
-from resnext.inference.engine import DTYPES, Precision, precisions_here
+from resnext.inference.engine import DTYPES, FloatPrecision, precisions_here
 from resnext.inference.layer_forms import DEFAULT
 from resnext.inference.measure_forms import (
     NUM_ROUNDS,
@@ -98,7 +98,7 @@ def _mark(timing: Timing, forms: LayerForms) -> str:
 
 
 def _print_conclusion(
-    console: "Console", subject: str, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+    console: "Console", subject: str, measured: Sequence[LayerForms], gains: Mapping[FloatPrecision, Ratio]
 ) -> None:
     if not measured:
         console.print(f"{subject} has no grouped convolutions; there is nothing to choose")
@@ -139,7 +139,7 @@ def _in_words(gain: Ratio) -> str:
 
 
 def _as_json(
-    subject: str, example: Tensor, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+    subject: str, example: Tensor, measured: Sequence[LayerForms], gains: Mapping[FloatPrecision, Ratio]
 ) -> dict[str, Any]:
     return {
         "subject": subject,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
+from resnext.inference.engine import Engine, EngineError, EngineName, FloatPrecision, Precision, check_precision
 from resnext.inference.fuse import fuse
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine, onnx_model
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
@@ -48,11 +48,16 @@ class Ready:
         """Return an engine. Raises `EngineError` where it cannot be had here, with what can."""
         if name not in ENGINES:
             raise EngineError(f"engine = {name!r}: allowed are auto, {', '.join(ENGINES)}")
-        check_precision(precision, self.example.device)
-        if name in _PACKAGES and self.example.device.type != "cpu":
-            raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
-        made: Engine = _MAKERS[name](self, precision)
+        checked = check_precision(precision, self.example.device)
+        check_device(name, self.example.device)
+        made: Engine = _MAKERS[name](self, checked)
         return made
+
+
+def check_device(name: EngineName, device: torch.device) -> None:
+    """Raise `EngineError` where an engine does not compute on a device."""
+    if name in _PACKAGES and device.type != "cpu":
+        raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
 
 
 def installed(device: torch.device) -> tuple[EngineName, ...]:
@@ -61,7 +66,7 @@ def installed(device: torch.device) -> tuple[EngineName, ...]:
     return ("torch", *(others if device.type == "cpu" else ()))
 
 
-_MAKERS: Mapping[EngineName, Callable[[Ready, Precision], Engine]] = {
+_MAKERS: Mapping[EngineName, Callable[[Ready, FloatPrecision], Engine]] = {
     "torch": lambda ready, precision: TorchEngine(ready.network, precision),
     "compiled": lambda ready, precision: CompiledEngine(ready.network, len(ready.example), precision),
     "onnxruntime": lambda ready, precision: OnnxRuntimeEngine(onnx_model(ready.program).SerializeToString(), precision),

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from resnext.inference.contest import Ratio, race, times_as_fast
-from resnext.inference.engine import DTYPES, Precision
+from resnext.inference.engine import DTYPES, FloatPrecision
 from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Variant, apply_forms
 
 # How far a variant may be from float64: the norm of the difference over the norm of the answer.
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-2}
+TOLERANCES: dict[FloatPrecision, float] = {"fp32": 1e-5, "bf16": 1e-2}
 LEAST_GAIN = 1.03
 NUM_ROUNDS = 15
 
@@ -87,7 +87,7 @@ class LayerForms:
     """What was measured of a layer; `chosen` is None where nothing beats the default by more than the noise."""
 
     layer: GroupedLayer
-    precision: Precision
+    precision: FloatPrecision
     timings: tuple[Timing, ...]
     chosen: Chosen | None
 
@@ -130,7 +130,7 @@ def grouped_layers(network: nn.Module, example: Tensor) -> tuple[GroupedLayer, .
 def measure_forms(
     network: nn.Module,
     layer: GroupedLayer,
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
     num_rounds: int = NUM_ROUNDS,
     run: Runner = in_torch,
 ) -> LayerForms:
@@ -158,7 +158,7 @@ def measure_forms(
     return LayerForms(layer=layer, precision=precision, timings=timings, chosen=_choose(timings, equal, num_rounds))
 
 
-def chosen_variants(measured: Iterable[LayerForms], precision: Precision = "fp32") -> dict[str, Variant]:
+def chosen_variants(measured: Iterable[LayerForms], precision: FloatPrecision = "fp32") -> dict[str, Variant]:
     """Return what `apply_forms` takes: the variants that were chosen for a precision, by the names of the layers."""
     return {
         name: forms.chosen.variant
@@ -173,7 +173,7 @@ def whole_gain(
     network: nn.Module,
     example: Tensor,
     variants: Mapping[str, Variant],
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
     num_rounds: int = NUM_ROUNDS,
 ) -> Ratio:
     """Return how many times as fast a whole network is with these variants as without, in eager torch."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnext.inference.engine import DTYPES, EngineError, EngineName, Precision
+from resnext.inference.engine import DTYPES, EngineError, EngineName, FloatPrecision
 
 _FOLDS_CONSTANTS: dict[str, Any] = {"freezing": True}  # weights are laid out once for the kernels that read them
 
@@ -17,8 +17,8 @@ class TorchEngine:
 
     name: EngineName = "torch"
 
-    def __init__(self, network: nn.Module, precision: Precision = "fp32") -> None:
-        self.precision: Precision = precision
+    def __init__(self, network: nn.Module, precision: FloatPrecision = "fp32") -> None:
+        self.precision: FloatPrecision = precision
         self._network = _ready(network, precision)
 
     @torch.inference_mode()
@@ -43,8 +43,8 @@ class CompiledEngine:
 
     name: EngineName = "compiled"
 
-    def __init__(self, network: nn.Module, batch_size: int, precision: Precision = "fp32") -> None:
-        self.precision: Precision = precision
+    def __init__(self, network: nn.Module, batch_size: int, precision: FloatPrecision = "fp32") -> None:
+        self.precision: FloatPrecision = precision
         self._batch_size = batch_size
         self._network: Any = torch.compile(_ready(network, precision), dynamic=False, options=_FOLDS_CONSTANTS)
 
@@ -60,10 +60,10 @@ class CompiledEngine:
             raise EngineError(f"engine 'compiled': torch.compile fails here ({said}); use engine 'torch'") from None
 
 
-def _ready(network: nn.Module, precision: Precision) -> nn.Module:
+def _ready(network: nn.Module, precision: FloatPrecision) -> nn.Module:
     own = deepcopy(network).eval().to(DTYPES[precision])
     return own.to(memory_format=torch.channels_last)
 
 
-def _laid_out(pixels: Tensor, precision: Precision) -> Tensor:
+def _laid_out(pixels: Tensor, precision: FloatPrecision) -> Tensor:
     return pixels.to(dtype=DTYPES[precision], memory_format=torch.channels_last)
