@@ -21,8 +21,8 @@ def model(cli: Callable[..., Any], artefact: Path, photos: Path, tmp_path_factor
 
 
 def test_the_certificate_names_the_users_images(model: Path, photos: Path) -> None:
-    certificate = json.loads(model.with_name("model.onnx.json").read_text())
-    assert (certificate["images"], certificate["num_images"], certificate["num_agreeing"]) == (f"{photos}, test", 6, 6)
+    found = json.loads(model.with_name("model.onnx.json").read_text())["agreement"]
+    assert (found["images"], found["num_images"], found["num_agreeing"]) == (f"{photos}, test", 6, 6)
 
 
 def test_predict_takes_an_exported_file(cli: Callable[..., Any], model: Path, artefact: Path, photos: Path) -> None:
@@ -91,3 +91,35 @@ def test_a_missing_extra_is_one_sentence_with_the_line_that_installs_it(
     assert done.err.startswith(f"Error: {package}")
     assert done.err.endswith(f"is not installed; pip install 'resnext[{extra}]'\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_is_calibrated_and_scored_on_the_users_data(
+    cli: Callable[..., Any], artefact: Path, photos: Path, tmp_path: Path
+) -> None:
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    asked = ("--to", "openvino", "--precision", "int8", "--max-drop", 50)
+    path = tmp_path / "model.xml"
+    done = cli("export", artefact, *asked, "--out", path, "--data", photos)
+    assert (done.status, done.err) == (0, "")
+    assert " % in int8 against " in done.out
+    assert json.loads(path.with_name("model.xml.json").read_text())["int8"]["num_layers"] > 0
+    scored = cli("evaluate", path, photos, "--precision", "int8", "--json")
+    assert json.loads(scored.out)["num_images"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--to", "openvino", "--precision", "int8"), "--precision int8 needs --data"),
+        (("--to", "openvino", "--max-drop", "1"), "--max-drop is for --precision int8"),
+        (("--to", "onnx", "--precision", "int8", "--data", "PHOTOS"), "int8 to onnx: OpenVINO alone computes in it"),
+        (("--to", "torch", "--opset", "18"), "opset = 18: torch has none"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_with_status_2(
+    cli: Callable[..., Any], artefact: Path, photos: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = cli("export", artefact, *(photos if each == "PHOTOS" else each for each in arguments))
+    assert (done.status, done.out) == (2, "")
+    assert words in done.err

@@ -184,6 +184,16 @@ def test_for_many_images_the_quickest_engine_is_found_and_named(
     assert again.out == first.out
 
 
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_int8_of_an_artefact_says_how_to_quantise_it(cli: Cli, artefact: Path, photos: Path, engine: str) -> None:
+    shown = cli("predict", artefact, photos, "--engine", engine, "--precision", "int8")
+    assert (shown.status, shown.out) == (2, "")
+    assert shown.err.startswith(
+        "Error: precision = 'int8': a network is quantised first, by resnext export ARTEFACT --to"
+    )
+    assert shown.err.count("\n") == 1
+
+
 def test_an_engine_that_there_is_not_is_one_sentence(cli: Cli, artefact: Path, photos: Path) -> None:
     shown = cli("predict", artefact, photos, "--engine", "tensorrt")
     assert (shown.status, shown.out) == (2, "")

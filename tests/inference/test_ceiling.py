@@ -3,7 +3,7 @@ import torch
 
 from resnext.inference import ceiling, contest
 from resnext.inference.ceiling import quickest_product
-from resnext.inference.engine import Precision
+from resnext.inference.engine import FloatPrecision
 from resnext.inference.engines import installed
 
 SIDE = 128
@@ -27,7 +27,7 @@ def test_every_library_that_is_here_computes_the_same_product() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_product_is_found_in_each_precision(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_product_is_found_in_each_precision(precision: FloatPrecision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceiling, "installed", lambda _: ("torch",))
     found = quickest_product(precision)
     assert (found.precision, found.macs) == (precision, SIDE**3)

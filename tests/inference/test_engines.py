@@ -137,9 +137,11 @@ def test_a_module_that_cannot_be_followed_is_told_so_and_auto_does_without_a_pro
     ("engine", "precision", "said"),
     [
         ("tensorrt", "fp32", "engine = 'tensorrt': allowed are auto, torch, compiled, onnxruntime, openvino"),
-        ("torch", "int8", "precision = 'int8': allowed are fp32, bf16"),
-        ("openvino", "int8", "precision = 'int8': allowed are fp32, bf16"),
-        ("auto", "int8", "precision = 'int8': allowed are fp32, bf16"),
+        ("torch", "fp16", "precision = 'fp16': allowed are fp32, bf16, int8"),
+        ("auto", "fp16", "precision = 'fp16': allowed are fp32, bf16, int8"),
+        ("torch", "int8", "precision = 'int8': a network is quantised first, by resnext export "),
+        ("openvino", "int8", "precision = 'int8': a network is quantised first, by resnext export "),
+        ("auto", "int8", "precision = 'int8': a network is quantised first, by resnext export "),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(engine: str, precision: str, said: str) -> None:
@@ -196,6 +198,23 @@ def test_images_of_a_shape_that_a_model_does_not_take_are_one_sentence(
     with pytest.raises(EngineError, match=rf"^images of shape {re.escape(str(shape))}: this (model|network) [^\n]*$"):
         engine(torch.zeros(shape))
     assert engine(images(2, 8)).shape == (2, 2)
+
+
+def test_openvino_made_for_one_image_takes_others_and_refuses_what_does_not_fit() -> None:
+    pytest.importorskip("openvino", reason="openvino, an extra, is not installed")
+    network = NETWORKS["grouped"]().eval()
+    engine = resnext.accelerate(network, images(1), engine="openvino")
+    for given in (images(1), images(1, 48), images(3), images(1), images(2, 40)):
+        with torch.inference_mode():
+            assert_near(engine(given), network(given), 1e-5)
+    fixed = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    engine = resnext.accelerate(fixed, images(1, 8), engine="openvino")
+    for size in (9, 8, 9):  # also as the first, and after an answer that could be given again
+        if size == 8:
+            assert_near(engine(images(1, 8)), fixed(images(1, 8)).detach(), 1e-5)
+        else:
+            with pytest.raises(EngineError, match=r"^images of shape \(1, 3, 9, 9\): this model takes [^\n]*$"):
+                engine(images(1, 9))
 
 
 def test_throughput_asks_openvino_for_streams_and_latency_for_one() -> None:

@@ -17,8 +17,8 @@ import resnext
 from resnext.artefact.manifest import Manifest
 from resnext.artefact.store import save_artefact
 from resnext.inference.certificate import Certificate, Format
-from resnext.inference.engine import EngineError
-from resnext.inference.export import Exported, ExportError, Images, ParityError
+from resnext.inference.engine import Engine, EngineError
+from resnext.inference.export import Exported, ExportError, Images, Int8, ParityError
 from resnext.inference.formats import FORMATS
 from resnext.inference.samples import sample_images
 from resnext.model.forms import build
@@ -82,8 +82,9 @@ def test_an_export_answers_as_the_artefact_does_and_says_so(weights: Path, made:
     assert [answer.label for answer in given] == [answer.label for answer in expected]
     certificate = Certificate.from_json(made.certificate_path.read_text())
     assert certificate == made.certificate
-    assert (certificate.num_images, certificate.agreement_percent) == (64, 100)
-    assert 0 <= certificate.largest_difference <= 1e-4 * certificate.largest_logit
+    found = certificate.agreement
+    assert (found.num_images, found.percent) == (64, 100)
+    assert 0 <= found.largest_difference <= 1e-4 * found.largest_logit
     for name, digest in certificate.files.items():
         assert sha256(made.path.with_name(name).read_bytes()).hexdigest() == digest
     assert {path.name for path in made.path.parent.iterdir()} == {*certificate.files, made.certificate_path.name}
@@ -153,7 +154,7 @@ def test_images_of_ones_own_are_named_and_counted_without_those_that_cannot_be_r
     pixels = np.zeros((60, 50, 3), np.uint8)
     own = Images("mine", [pixels, bad, Image.fromarray(pixels)])
     made = resnext.export(weights, "torch", tmp_path / "model.pt2", own)
-    assert (made.certificate.images, made.certificate.num_images) == ("mine", 2)
+    assert (made.certificate.agreement.images, made.certificate.agreement.num_images) == ("mine", 2)
     with pytest.raises(ValueError, match=r"^no image to compare on"):
         resnext.export(weights, "torch", tmp_path / "other.pt2", Images("none", [bad]))
     assert not (tmp_path / "other.pt2").exists()
@@ -189,3 +190,38 @@ def test_onnx_has_the_opset_that_is_asked_for(weights: Path, tmp_path: Path, ops
     onnx = pytest.importorskip("onnx", reason="onnx, an extra, is not installed")
     made = resnext.export(weights, "onnx", tmp_path / "model.onnx", opset=opset)
     assert [each.version for each in onnx.load(made.path).opset_import] == [opset]
+
+
+def is_precise(engine: Engine) -> float:
+    """Score int8 far below fp32."""
+    return 90.0 if engine.precision == "fp32" else 50.0
+
+
+def test_int8_that_holds_is_kept_with_what_it_costs_and_is_loaded_as_int8(weights: Path, tmp_path: Path) -> None:
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    int8 = Int8(list(sample_images())[:8], lambda _: 90.0)
+    made = resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
+    cost = made.certificate.int8
+    assert cost is not None
+    assert (cost.fp32_top1_percent, cost.int8_top1_percent, cost.num_put_back) == (90, 90, 0)
+    assert made.words.startswith("top-1 90.00 % in int8 against 90.00 % in fp32, a drop of 0.00 points with 0 of ")
+    loaded = resnext.load(made.path, precision="int8")
+    assert loaded.engine.precision == resnext.load(made.path).engine.precision == "int8"
+    assert loaded.predict([next(sample_images())])[0].label in CLASSES
+    with pytest.raises(EngineError, match=r"^precision = 'bf16': .* is in int8; give the artefact for another"):
+        resnext.load(made.path, precision="bf16")
+
+
+def test_int8_that_costs_too_much_is_not_kept(weights: Path, tmp_path: Path) -> None:
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    int8 = Int8(list(sample_images())[:4], is_precise, max_drop=1.0)
+    with pytest.raises(ParityError, match=r"^model\.xml is not written: max_drop = 1 points: top-1 50\.00 % in int8"):
+        resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_is_openvinos_alone(weights: Path) -> None:
+    with pytest.raises(ExportError, match=r"^int8 to onnx: OpenVINO alone computes in it here"):
+        resnext.export(weights, "onnx", int8=Int8([], is_precise))

@@ -55,7 +55,7 @@ def test_a_file_is_computed_by_its_own_runtime_and_a_program_by_any(whole: Path,
         assert resnext.load(whole, engine="auto").engine.name == OWN[suffix]
         with pytest.raises(EngineError, match=rf"^engine = 'torch': .* is computed by {OWN[suffix]}; leave it out"):
             resnext.load(whole, engine="torch")
-        with pytest.raises(EngineError, match=r"^precision = 'bf16': .* has its own; leave it out"):
+        with pytest.raises(EngineError, match=r"^precision = 'bf16': .* is in fp32; give the artefact for another"):
             resnext.load(whole, precision="bf16")
         with pytest.raises(EngineError, match=rf"^device = 'cuda': .* is computed by {OWN[suffix]}, on the CPU"):
             resnext.load(whole, device="cuda")

@@ -11,11 +11,11 @@ from resnext.cli.options import ArtefactArgument, DownloadOption
 if TYPE_CHECKING:
     from PIL import Image
 
-    from resnext.data.dataset import Dataset, Picture
+    from resnext.data.dataset import Data, Dataset, Picture
     from resnext.data.stream import Stream
-    from resnext.inference.export import Images
+    from resnext.inference.export import Images, Int8
 
-_MOST_IMAGES = 1000
+_MOST_COMPARED, _MOST_CALIBRATING = 1000, 300
 
 
 def export(
@@ -31,9 +31,19 @@ def export(
         str | None,
         typer.Option(
             metavar="DATA",
-            help=f"What is compared on: held-out images of such data as train takes, at most {_MOST_IMAGES:,}. Left"
+            help=f"What is compared on: held-out images of such data as train takes, at most {_MOST_COMPARED:,}. Left"
             " out: crops of two photographs.",
         ),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "int8"],
+        typer.Option(
+            help="int8, for openvino, is calibrated on the training images of --data and scored on the others."
+        ),
+    ] = "fp32",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="By how many points top-1 accuracy may fall in int8. Left out: 0.3."),
     ] = None,
     opset: Annotated[int | None, typer.Option(help="The opset of ONNX, 18 to 25. Left out: torch's choice.")] = None,
     download: DownloadOption = False,
@@ -44,25 +54,56 @@ def export(
     are compared: where they differ, no file is left. The certificate lies beside it, as FILE.json.
     """
     from resnext.cli.console import messages, results
+    from resnext.data.open import open_data
     from resnext.inference.export import export as make
 
-    images = _held_out(data, download=download) if data is not None else None
+    is_int8 = precision == "int8"
+    if is_int8 and data is None:
+        raise typer.BadParameter("--precision int8 needs --data, to calibrate on and to see what it costs")
+    if max_drop is not None and not is_int8:
+        raise typer.BadParameter("--max-drop is for --precision int8; leave it out")
+    opened = open_data(data, download=download) if data is not None else None
+    images = _held_out(opened) if opened else None
     with messages().status("Exporting and comparing"):
-        made = make(artefact, to, out, images, opset)
+        int8 = _int8(artefact, opened, max_drop) if opened and is_int8 else None
+        made = make(artefact, to, out, images, opset=opset, int8=int8)
     results().print(f"{made.path}: {made.words}; certificate: {made.certificate_path}")
 
 
-def _held_out(data: str, *, download: bool) -> "Images":
+def _held_out(opened: "Data") -> "Images":
     """Return the images of data that were held out of training, spread evenly over them where there are too many."""
-    from resnext.data.open import open_data
     from resnext.inference.export import Images
 
-    opened = open_data(data, download=download)
     split = "test" if "test" in opened.splits else opened.selection
-    return Images(f"{opened.source}, {split}", _spread(opened.split(split)))
+    return Images(f"{opened.source}, {split}", _spread(opened.split(split), _MOST_COMPARED))
 
 
-def _spread(dataset: "Dataset | Stream") -> "Iterator[Image.Image]":
+def _int8(artefact: str, opened: "Data", max_drop: float | None) -> "Int8":
+    """Return what int8 needs: training images to calibrate on, and the score on the split that chooses."""
+    from resnext.artefact.weights import open_weights
+    from resnext.data.loader import evaluation_batches
+    from resnext.data.views import under_classes
+    from resnext.evaluation.evaluate import evaluate
+    from resnext.imaging.transform import normalise
+    from resnext.inference.engine import Engine
+    from resnext.inference.export import Int8
+    from resnext.inference.quantise import MAX_DROP
+
+    manifest = open_weights(artefact).described()
+    known = under_classes(opened, manifest.class_names)
+    seen, chosen_on = manifest.preprocessing, known.split(known.selection)
+
+    def score(engine: Engine) -> float:
+        batches = evaluation_batches(chosen_on, seen)
+        scores = evaluate(lambda pixels: engine(normalise(pixels, seen)), batches, manifest.class_names)
+        return 100 - scores.top1_error_percent
+
+    calibration = _spread(known.split("train"), _MOST_CALIBRATING)
+    return Int8(calibration, score, MAX_DROP if max_drop is None else max_drop)
+
+
+def _spread(dataset: "Dataset | Stream", most: int) -> "Iterator[Image.Image]":
+    """Yield images that can be read, at most so many, from all over a data set, whose classes may lie in order."""
     from contextlib import suppress
 
     from resnext.data.dataset import Indexed
@@ -70,7 +111,7 @@ def _spread(dataset: "Dataset | Stream") -> "Iterator[Image.Image]":
     from resnext.imaging.decode import ImageError
 
     num_images = len(dataset.labels)
-    step = -(-num_images // _MOST_IMAGES)
+    step = -(-num_images // most)
     pictures: Iterator[Picture]
     if isinstance(dataset, Stream):
         pictures = (sample for number, sample in enumerate(dataset.samples()) if number % step == 0)

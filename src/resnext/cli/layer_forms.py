@@ -12,7 +12,7 @@ from torch import Tensor
 from resnext.cli.console import messages, results, table
 from resnext.inference.chosen_forms import remember_forms
 from resnext.inference.contest import Ratio
-from resnext.inference.engine import DTYPES, EngineName, Precision, precisions_here
+from resnext.inference.engine import DTYPES, EngineName, FloatPrecision, precisions_here
 from resnext.inference.engines import Ready
 from resnext.inference.layer_forms import DEFAULT
 from resnext.inference.measure_forms import (
@@ -45,7 +45,7 @@ class Case:
     engine: EngineName
 
     @property
-    def precisions(self) -> tuple[Precision, ...]:
+    def precisions(self) -> tuple[FloatPrecision, ...]:
         """Those in which the engine computes here."""
         return ("fp32",) if self.engine == "onnxruntime" else precisions_here()
 
@@ -82,7 +82,7 @@ def _measured(case: Case) -> Iterator[LayerForms]:
         yield measure_forms(case.network, layer, precision, NUM_ROUNDS, runner(case.engine, precision))
 
 
-def _kept(case: Case, measured: Sequence[LayerForms]) -> dict[Precision, Ratio]:
+def _kept(case: Case, measured: Sequence[LayerForms]) -> dict[FloatPrecision, Ratio]:
     """Return how many times as fast the whole network is with what was chosen, and remember it where it is faster."""
     ready, gains = Ready(case.network, case.example), {}
     for precision in case.precisions:
@@ -125,7 +125,7 @@ def _mark(timing: Timing, forms: LayerForms) -> str:
 
 
 def _print_conclusion(
-    console: "Console", case: Case, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]
+    console: "Console", case: Case, measured: Sequence[LayerForms], gains: Mapping[FloatPrecision, Ratio]
 ) -> None:
     if not measured:
         console.print(f"{case.name} has no grouped convolutions; there is nothing to choose")
@@ -174,7 +174,7 @@ def _version(engine: EngineName) -> str:
     return version(engine) if engine in ("onnxruntime", "openvino") else torch.__version__
 
 
-def _as_json(case: Case, measured: Sequence[LayerForms], gains: Mapping[Precision, Ratio]) -> dict[str, Any]:
+def _as_json(case: Case, measured: Sequence[LayerForms], gains: Mapping[FloatPrecision, Ratio]) -> dict[str, Any]:
     return {
         "subject": case.name,
         "engine": case.engine,

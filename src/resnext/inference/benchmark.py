@@ -11,13 +11,13 @@ from resnext.inference.ceiling import Product, quickest_product
 from resnext.inference.choice import choose
 from resnext.inference.contest import Ratio, race_calls, times_as_fast
 from resnext.inference.contestants import Contestant, Run, Subject, answer
-from resnext.inference.engine import EngineError, EngineName, Precision
+from resnext.inference.engine import EngineError, EngineName, FloatPrecision
 from resnext.spec.complexity import complexity
 
 NUM_ROUNDS = 21
 
 # How far logits may be from the module's in fp32: the norm of the difference over the norm of the logits.
-TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "bf16": 5e-2}
+TOLERANCES: Mapping[FloatPrecision, float] = {"fp32": 1e-4, "bf16": 5e-2}
 
 Tell = Callable[[str], object]
 
@@ -50,7 +50,7 @@ class Row:
 
     library: str
     setting: str
-    precision: Precision
+    precision: FloatPrecision
     figures: Figures | None = None
     reason: str | None = None
     relative_error: float | None = None
@@ -67,7 +67,7 @@ class Row:
 class Ceiling:
     """The quickest product of matrices in a precision, and what computed it; a multiply-accumulate counts as two."""
 
-    precision: Precision
+    precision: FloatPrecision
     library: str
     gflops_per_second: float
 
@@ -141,9 +141,11 @@ def _memory(entrant: Contestant, subject: Subject, tell: Tell) -> Footprint | No
     return footprint(entrant, subject.network.architecture, tuple(subject.example.shape))
 
 
-def _autos(subject: Subject, entrants: Iterable[Contestant], tell: Tell) -> set[tuple[Precision, EngineName | None]]:
+def _autos(
+    subject: Subject, entrants: Iterable[Contestant], tell: Tell
+) -> set[tuple[FloatPrecision, EngineName | None]]:
     """Return what `auto` takes in each precision in which one of our engines takes part."""
-    taken: set[tuple[Precision, EngineName | None]] = set()
+    taken: set[tuple[FloatPrecision, EngineName | None]] = set()
     for precision in dict.fromkeys(entrant.precision for entrant in entrants if entrant.engine is not None):
         tell(f"Choosing an engine, {precision}")
         with suppress(ValueError):
@@ -157,7 +159,7 @@ class _Contest:
 
     subject: Subject
     reference: Contestant
-    products: Mapping[Precision, Product]
+    products: Mapping[FloatPrecision, Product]
     times: Mapping[Hashable, list[list[float]]]
 
     def figures(self, entrant: Contestant) -> Figures:
@@ -175,7 +177,7 @@ class _Contest:
             rounds_ms=tuple(self._quickest(entrant)),
         )
 
-    def ceiling(self, precision: Precision) -> Ceiling:
+    def ceiling(self, precision: FloatPrecision) -> Ceiling:
         """Return the ceiling of a precision."""
         product = self.products[precision]
         gflops_per_second = 2 * product.macs / median(self._quickest(product)) / 1e6

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnext.inference.contest import quickest_ms
-from resnext.inference.engine import DTYPES, Precision
+from resnext.inference.engine import DTYPES, FloatPrecision
 from resnext.inference.engines import Ready, installed
 
 SIDE = 4096  # of the matrices; a product has SIDE ** 3 multiply-accumulates
@@ -26,13 +26,13 @@ _NUM_TRIALS = 2
 class Product:
     """The quickest product in a precision; calling `run` computes it once. `macs` are its multiply-accumulates."""
 
-    precision: Precision
+    precision: FloatPrecision
     library: str
     run: Callable[[], Tensor]
     macs: int
 
 
-def quickest_product(precision: Precision) -> Product:
+def quickest_product(precision: FloatPrecision) -> Product:
     """Return the quickest product in a precision, each tried twice after a call that is not counted."""
     runs = _products(precision)
     times: dict[str, float] = {}
@@ -43,7 +43,7 @@ def quickest_product(precision: Precision) -> Product:
     return Product(precision=precision, library=library, run=runs[library], macs=SIDE**3)
 
 
-def _products(precision: Precision) -> dict[str, Callable[[], Tensor]]:
+def _products(precision: FloatPrecision) -> dict[str, Callable[[], Tensor]]:
     """Return every way to multiply two matrices of `SIDE` that can be had here."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(SIDE, SIDE, generator=generator) for _ in range(2))

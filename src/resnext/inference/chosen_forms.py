@@ -5,7 +5,7 @@ from typing import get_args
 
 from torch import Tensor, nn
 
-from resnext.inference.engine import EngineName, Precision
+from resnext.inference.engine import EngineName, FloatPrecision
 from resnext.inference.layer_forms import Layout, Variant
 from resnext.inference.memory import Memory, key_of
 
@@ -13,14 +13,16 @@ _FORMS = Memory("forms")
 
 
 def remember_forms(
-    network: nn.Module, example: Tensor, engine: EngineName, precision: Precision, forms: Mapping[str, Variant]
+    network: nn.Module, example: Tensor, engine: EngineName, precision: FloatPrecision, forms: Mapping[str, Variant]
 ) -> None:
     """Keep the ways in which layers are fastest, by their names, for a folded network and batches like the example."""
     held = {name: [variant.merged_groups, variant.layout] for name, variant in forms.items()}
     _FORMS.remember(key_of(network, example, engine, precision), held)
 
 
-def recall_forms(network: nn.Module, example: Tensor, engine: EngineName, precision: Precision) -> dict[str, Variant]:
+def recall_forms(
+    network: nn.Module, example: Tensor, engine: EngineName, precision: FloatPrecision
+) -> dict[str, Variant]:
     """Return the ways in which layers of a folded network are to be computed; none where nothing was measured."""
     held = _FORMS.recall(key_of(network, example, engine, precision))
     if not isinstance(held, dict):

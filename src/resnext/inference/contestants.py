@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnext.artefact.adapters import export_weights
-from resnext.inference.engine import EngineName, Precision, precisions_here
+from resnext.inference.engine import EngineName, FloatPrecision, precisions_here
 from resnext.inference.engines import Ready
 from resnext.inference.peers import timm_network, torchvision_network
 from resnext.model.network import Network
@@ -42,7 +42,7 @@ class Contestant:
 
     library: str
     setting: str
-    precision: Precision
+    precision: FloatPrecision
     make: Callable[[Subject], Run]
     engine: EngineName | None = None
 
@@ -61,7 +61,7 @@ def contestants(*, compiled: bool = False) -> tuple[Contestant, ...]:
     return tuple(chain.from_iterable(_of_precision(precision, compiled) for precision in precisions_here()))
 
 
-def _of_precision(precision: Precision, compiled: bool) -> list[Contestant]:
+def _of_precision(precision: FloatPrecision, compiled: bool) -> list[Contestant]:
     engines: tuple[EngineName, ...] = ("torch", "compiled") if compiled else ("torch",)
     found = []
     for library in ("torchvision", "timm"):
@@ -83,14 +83,14 @@ def _eager(library: Library) -> Contestant:
     return Contestant(library=library, setting="eager", precision="fp32", make=partial(eager, library))
 
 
-def _peer_on(library: Library, engine: EngineName, precision: Precision) -> Contestant:
+def _peer_on(library: Library, engine: EngineName, precision: FloatPrecision) -> Contestant:
     setting = "channels_last, folded" if engine == "torch" else "compiled, frozen"
     return Contestant(
         library=library, setting=setting, precision=precision, make=partial(tuned, library, engine, precision)
     )
 
 
-def ours(engine: EngineName, precision: Precision, subject: Subject) -> Run:
+def ours(engine: EngineName, precision: FloatPrecision, subject: Subject) -> Run:
     """Make the network on one of our engines."""
     return partial(subject.ready.engine(engine, precision), subject.example)
 
@@ -100,7 +100,7 @@ def eager(library: Library, subject: Subject) -> Run:
     return partial(answer, peer(library, subject.network), subject.example)
 
 
-def tuned(library: Library, engine: EngineName, precision: Precision, subject: Subject) -> Run:
+def tuned(library: Library, engine: EngineName, precision: FloatPrecision, subject: Subject) -> Run:
     """Make a library's network in torch, folded, channels_last, and compiled where the engine is that."""
     ready = Ready(peer(library, subject.network), subject.example)
     return partial(ready.engine(engine, precision), subject.example)

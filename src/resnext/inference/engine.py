@@ -1,16 +1,21 @@
 """What an engine is: a network made ready on one runtime, the same protocol whichever that is."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 EngineName = Literal["torch", "compiled", "onnxruntime", "openvino"]
-Precision = Literal["fp32", "bf16"]
+FloatPrecision = Literal["fp32", "bf16"]
+Precision = Literal[FloatPrecision, "int8"]
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[FloatPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+_QUANTISE_FIRST = (
+    "precision = 'int8': a network is quantised first, by resnext export ARTEFACT --to openvino --precision int8 --data"
+    " DATA, or in code by accelerate with calibration= and score="
+)
 
 
 class EngineError(ValueError):
@@ -38,16 +43,23 @@ class Engine(Protocol):
         ...
 
 
-def precisions_here() -> tuple[Precision, ...]:
-    """Return the precisions for which this processor has instructions."""
+def precisions_here() -> tuple[FloatPrecision, ...]:
+    """Return the precisions of floating point for which this processor has instructions."""
     capabilities = torch.cpu.get_capabilities()
     has_bf16 = any(capabilities.get(instructions, False) for instructions in _BF16_INSTRUCTIONS)
     return ("fp32", "bf16") if has_bf16 else ("fp32",)
 
 
-def check_precision(precision: Precision, device: torch.device) -> None:
-    """Raise `EngineError` on a precision that is none, or for which a CPU has no instructions."""
+def check_precision(precision: Precision, device: torch.device) -> FloatPrecision:
+    """Return a precision that an engine takes a network in.
+
+    Raises `EngineError` on one that is none, for which a CPU has no instructions, or in which a network has to be
+    quantised first.
+    """
+    if precision == "int8":
+        raise EngineError(_QUANTISE_FIRST)
     if precision not in DTYPES:
-        raise EngineError(f"precision = {precision!r}: allowed are {', '.join(DTYPES)}")
+        raise EngineError(f"precision = {precision!r}: allowed are {', '.join(get_args(Precision))}")
     if device.type == "cpu" and precision not in precisions_here():
         raise EngineError(f"precision = {precision!r}: this CPU has no instructions for it; use 'fp32'")
+    return precision

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from resnext.inference.chosen_forms import recall_forms
-from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
+from resnext.inference.engine import Engine, EngineError, EngineName, FloatPrecision, Precision, check_precision
 from resnext.inference.fuse import fuse
 from resnext.inference.layer_forms import Variant, apply_forms
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine, onnx_model
@@ -55,17 +55,22 @@ class Ready:
         """
         if name not in ENGINES:
             raise EngineError(f"engine = {name!r}: allowed are auto, {', '.join(ENGINES)}")
-        check_precision(precision, self.example.device)
-        if name in _PACKAGES and self.example.device.type != "cpu":
-            raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
+        checked = check_precision(precision, self.example.device)
+        check_device(name, self.example.device)
         if forms is None:
-            forms = recall_forms(self.network, self.example, name, precision)
-        made: Engine = _MAKERS[name](self, precision, forms)
+            forms = recall_forms(self.network, self.example, name, checked)
+        made: Engine = _MAKERS[name](self, checked, forms)
         return made
 
     def program_in(self, forms: Mapping[str, Variant]) -> ExportedProgram:
         """The module as a program whose convolutions take these forms. Raises `ValueError` as `program` does."""
         return program_of(apply_forms(self.network, forms), self.example) if forms else self.program
+
+
+def check_device(name: EngineName, device: torch.device) -> None:
+    """Raise `EngineError` where an engine does not compute on a device."""
+    if name in _PACKAGES and device.type != "cpu":
+        raise EngineError(f"engine = {name!r}: it computes on the CPU; use 'torch' or 'compiled' on a GPU")
 
 
 def installed(device: torch.device) -> tuple[EngineName, ...]:
@@ -74,23 +79,23 @@ def installed(device: torch.device) -> tuple[EngineName, ...]:
     return ("torch", *(others if device.type == "cpu" else ()))
 
 
-def _torch(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+def _torch(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]) -> Engine:
     return TorchEngine(ready.network, precision, forms)
 
 
-def _compiled(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+def _compiled(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]) -> Engine:
     return CompiledEngine(apply_forms(ready.network, forms) if forms else ready.network, len(ready.example), precision)
 
 
-def _onnxruntime(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+def _onnxruntime(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]) -> Engine:
     return OnnxRuntimeEngine(onnx_model(ready.program_in(forms)).SerializeToString(), precision)
 
 
-def _openvino(ready: Ready, precision: Precision, forms: Mapping[str, Variant]) -> Engine:
+def _openvino(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]) -> Engine:
     return OpenVINOEngine(openvino_model(ready.program_in(forms)), len(ready.example), precision)
 
 
-_MAKERS: Mapping[EngineName, Callable[[Ready, Precision, Mapping[str, Variant]], Engine]] = {
+_MAKERS: Mapping[EngineName, Callable[[Ready, FloatPrecision, Mapping[str, Variant]], Engine]] = {
     "torch": _torch,
     "compiled": _compiled,
     "onnxruntime": _onnxruntime,

@@ -23,7 +23,8 @@ from resnext.inference import samples
 from resnext.inference.certificate import Agreement, Certificate, Format, agreement
 from resnext.inference.classifier import Classifier, ImageInput
 from resnext.inference.exported import parts_of
-from resnext.inference.formats import FORMATS, Subject, Writer
+from resnext.inference.formats import FORMATS, Gate, Subject, Writer
+from resnext.inference.quantise import MAX_DROP, Cost, DropError, Score
 from resnext.inference.torch_engine import TorchEngine
 
 _BATCH_SIZE = 16
@@ -50,6 +51,19 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
+class Int8:
+    """What int8 needs: images like those that the network will see, the first 300 of which count, and a gate.
+
+    `score` takes an engine, from normalised images to logits, and returns its top-1 accuracy in percent on others; it
+    may fall by `max_drop` points.
+    """
+
+    calibration: Iterable[ImageInput]
+    score: Score
+    max_drop: float = MAX_DROP
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """An export that was kept: the file, its certificate, which lies beside it, and what was found in words."""
 
@@ -59,12 +73,14 @@ class Exported:
     words: str
 
 
-def export(
+def export(  # noqa: PLR0913 - the last two belong to one format each
     weights: str | Path,
     to: Format,
     out: str | Path | None = None,
     images: Images | None = None,
+    *,
     opset: int | None = None,
+    int8: Int8 | None = None,
 ) -> Exported:
     """Write trained weights as `onnx`, `openvino`, `torch` (a program), `torchvision` or `timm` (their state dicts).
 
@@ -72,31 +88,51 @@ def export(
     folder where they are. It holds preprocessing and class names, and takes batches of any number of normalised images.
     It is kept where its own runtime gives the artefact's answers on `images`, or on crops of two photographs if none
     are given: logits within 1e-4 of the largest, the same class for 99 % of images. What that found is in FILE.json.
-    Raises `ParityError` where it does not; `ExportError`, a `ValueError`, where the arguments do not go together;
+    With `int8`, for OpenVINO alone, it is kept where top-1 accuracy falls no further than that allows, and both answers
+    are compared too. `opset` is for ONNX.
+    Raises `ParityError` where it is not kept; `ExportError`, a `ValueError`, where the arguments do not go together;
     `EngineError` where a library is missing or has no such network; `ArtefactError` as `load` does; `OSError` where it
     cannot be written. Whatever was there before is there still, then.
     """
-    if to not in FORMATS:
-        raise ExportError(f"to = {to!r}: allowed are {', '.join(FORMATS)}")
-    if opset is not None and to != "onnx":
-        raise ExportError(f"opset = {opset}: {to} has none; leave it out, or export to onnx")
-    writer = FORMATS[to]
+    writer = _writer(to, opset, int8)
     path = _path(str(weights), writer, out)
-    subject = Subject(*open_network(str(weights)), opset)
+    network, manifest = open_network(str(weights))
+    plain = Classifier(manifest, TorchEngine(network), torch.device("cpu"))
+    gate = None if int8 is None else Gate(_batches(plain, int8.calibration), int8.score, int8.max_drop)
+    subject = Subject(network, manifest, opset, gate)
     shown = images or Images(samples.NAME, samples.sample_images())
-    plain = Classifier(subject.manifest, TorchEngine(subject.network), torch.device("cpu"))
     with _beside(path) as folder:
         made = Path(folder) / path.name
-        writer.write(subject, made)
-        found = agreement(plain.engine, writer.run(subject, made), _batches(plain, shown.images))
-        if not found.is_enough():
+        cost = _written(writer, subject, made)
+        found = agreement(plain.engine, writer.run(subject, made), _batches(plain, shown.images), shown.name)
+        if cost is None and not found.is_enough():
             raise ParityError(f"{path} is not written: it does not answer as {weights} does: {found.words()}")
-        certificate = _certificate(to, subject, shown.name, found, parts_of(made))
+        certificate = _certificate(to, subject, found, parts_of(made), cost)
         for part in parts_of(made):
             part.replace(path.with_name(part.name))
     beside = path.with_name(f"{path.name}.json")
     write_atomically(beside, (certificate.model_dump_json(indent=1) + "\n").encode())
-    return Exported(path, beside, certificate, f"{found.words()}, as {certificate.runtime} computes it")
+    in_int8 = f"{cost.words()}; " if cost else ""
+    return Exported(path, beside, certificate, f"{in_int8}{found.words()}, as {certificate.runtime} computes it")
+
+
+def _writer(to: Format, opset: int | None, int8: Int8 | None) -> Writer:
+    """Return what writes a format. Raises `ExportError` where there is none, or it takes no such argument."""
+    if to not in FORMATS:
+        raise ExportError(f"to = {to!r}: allowed are {', '.join(FORMATS)}")
+    if opset is not None and to != "onnx":
+        raise ExportError(f"opset = {opset}: {to} has none; leave it out, or export to onnx")
+    if int8 is not None and to != "openvino":
+        raise ExportError(f"int8 to {to}: OpenVINO alone computes in it here; export to openvino")
+    return FORMATS[to]
+
+
+def _written(writer: Writer, subject: Subject, path: Path) -> Cost | None:
+    """Write a file. Raises `ParityError` where int8 costs more than is allowed."""
+    try:
+        return writer.write(subject, path)
+    except DropError as error:
+        raise ParityError(f"{path.name} is not written: {error}") from None
 
 
 def _path(weights: str, writer: Writer, out: str | Path | None) -> Path:
@@ -136,18 +172,17 @@ def _readable(plain: Classifier, images: Iterable[ImageInput]) -> Iterator[Image
             yield plain.prepare(image)
 
 
-def _certificate(to: Format, subject: Subject, images: str, found: Agreement, parts: tuple[Path, ...]) -> Certificate:
+def _certificate(
+    to: Format, subject: Subject, found: Agreement, parts: tuple[Path, ...], cost: Cost | None
+) -> Certificate:
     runtime = FORMATS[to].runtime
     return Certificate(
         format=to,
         runtime=f"{runtime} {version(runtime)}",
         files={part.name: _sha256(part) for part in parts},
         artefact=digest_of("", subject.network.state_dict()),
-        images=images,
-        num_images=found.num_images,
-        num_agreeing=found.num_agreeing,
-        largest_difference=found.largest_difference,
-        largest_logit=found.largest_logit,
+        agreement=found,
+        int8=cost,
         versions={package: version(package) for package in ("resnext", "torch")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

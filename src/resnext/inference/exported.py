@@ -8,13 +8,13 @@ import torch
 from resnext.artefact.address import MAX_BYTES
 from resnext.artefact.manifest import Manifest
 from resnext.artefact.store import ArtefactError
-from resnext.inference.engine import Engine, EngineError, EngineName
+from resnext.inference.engine import Engine, EngineError, EngineName, Precision
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_module
 from resnext.spec.value import SpecError
 
 RUNTIMES: dict[str, EngineName] = {".onnx": "onnxruntime", ".xml": "openvino"}
-MANIFEST = "resnext.manifest"
+MANIFEST, PRECISION = "resnext.manifest", "resnext.precision"
 
 
 def runtime_of(weights: str | Path) -> EngineName | None:
@@ -62,11 +62,16 @@ def _openvino(path: Path, batch_size: int) -> tuple[Engine, str | None]:
     runtime = openvino_module()
     try:
         model = runtime.Core().read_model(path)
-        engine = OpenVINOEngine(model, batch_size)
+        precision: Precision = "int8" if _told(model, PRECISION) == "int8" else "fp32"
+        engine = OpenVINOEngine(model, batch_size, precision)
     except (RuntimeError, EngineError) as error:
         said = str(error).strip().rpartition("\n")[2]
         raise ArtefactError(f"{path} is not a whole model of OpenVINO ({said})") from None
-    return engine, model.get_rt_info([MANIFEST]).astype(str) if model.has_rt_info([MANIFEST]) else None
+    return engine, _told(model, MANIFEST)
+
+
+def _told(model: Any, key: str) -> str | None:
+    return str(model.get_rt_info([key]).astype(str)) if model.has_rt_info([key]) else None
 
 
 def _check_answers(path: Path, engine: Engine, manifest: Manifest) -> None:

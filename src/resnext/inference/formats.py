@@ -1,6 +1,6 @@
 """What an export can be: how each format is written, and how its own runtime computes the file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from resnext.inference.certificate import Format
 from resnext.inference.chosen_forms import recall_forms
 from resnext.inference.engine import EngineName
 from resnext.inference.engines import Ready
-from resnext.inference.exported import MANIFEST, open_exported
+from resnext.inference.exported import MANIFEST, PRECISION, open_exported
 from resnext.inference.onnxruntime_engine import onnx_model
 from resnext.inference.openvino_engine import openvino_model, openvino_module
 from resnext.inference.peers import timm_network, torchvision_network
+from resnext.inference.quantise import Cost, Score, quantise
 from resnext.inference.torch_program import SUFFIX, write_program
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
@@ -28,12 +29,28 @@ Logits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """What int8 needs: batches of normalised images to calibrate on, a score, and how far it may fall.
+
+    They are those of `quantise`.
+    """
+
+    calibration: Iterable[Tensor]
+    score: Score
+    max_drop: float
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
-    """What is exported: a network in evaluation mode, what goes with it, and the opset where ONNX is to have one."""
+    """What is exported: a network in evaluation mode, and what goes with it.
+
+    `opset` is ONNX's, where it is to have one of its own; with a `gate` OpenVINO's model is in int8.
+    """
 
     network: Network
     manifest: Manifest
     opset: int | None = None
+    gate: Gate | None = None
 
     def ready(self) -> Ready:
         """Return the network, folded, with an image of its size for an example."""
@@ -45,12 +62,13 @@ class Subject:
 class Writer:
     """A format: how its files are called, which package computes them, how they are written, and how computed.
 
-    `write` puts a subject into a file of a path, and `run` returns what computes logits of that file.
+    `write` puts a subject into a file of a path, and says what int8 costs if it is in that; `run` returns what computes
+    logits of that file.
     """
 
     suffix: str
     runtime: str
-    write: Callable[[Subject, Path], None]
+    write: Callable[[Subject, Path], Cost | None]
     run: Callable[[Subject, Path], Logits]
 
 
@@ -62,10 +80,17 @@ def _write_onnx(subject: Subject, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def _write_openvino(subject: Subject, path: Path) -> None:
-    model = openvino_model(_program(subject, "openvino"))
+def _write_openvino(subject: Subject, path: Path) -> Cost | None:
+    gate, cost = subject.gate, None
+    if gate is None:
+        model = openvino_model(_program(subject, "openvino"))
+    else:
+        quantised = quantise(subject.ready(), gate.calibration, gate.score, gate.max_drop)
+        model, cost = quantised.model, quantised.cost
     model.set_rt_info(subject.manifest.to_json(), [MANIFEST])
+    model.set_rt_info("int8" if cost else "fp32", [PRECISION])
     openvino_module().save_model(model, path, compress_to_fp16=False)
+    return cost
 
 
 def _program(subject: Subject, engine: EngineName) -> ExportedProgram:

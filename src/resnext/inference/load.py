@@ -26,7 +26,8 @@ def load(
 
     `weights` is the path of an artefact, of what `export` made of one, `torchvision:WEIGHTS`, or `hf:REPO` or
     `hf:./FOLDER` of the hub's layout. `engine` and `precision` are those of `accelerate`; `auto` pays where many images
-    follow, as it takes some seconds. None is torch, or the runtime of a file of ONNX or OpenVINO, which has no other.
+    follow, as it takes some seconds. None is torch, or the runtime of a file of ONNX or OpenVINO, which has no other,
+    and a precision of its own.
     `batch_size` is the number of images that are computed at a time, and that an engine is made for.
     Raises `ArtefactError`, a `ValueError`, where they are damaged or do not name their classes, `EngineError`, another,
     where the engine or the precision cannot be had here, `ValueError` on a bad device or batch size, and `OSError`
@@ -35,9 +36,16 @@ def load(
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: at least 1 image is needed")
     if (runtime := runtime_of(weights)) is not None:
-        _check_own(str(weights), runtime, engine, precision)
+        if engine not in (None, "auto", runtime):
+            raise EngineError(
+                f"engine = {engine!r}: {weights} is computed by {runtime}; leave it out or give the artefact"
+            )
         place = pick_device(device_for(weights, device))
         own, manifest = open_exported(Path(weights), batch_size)
+        if precision not in ("fp32", own.precision):
+            raise EngineError(
+                f"precision = {precision!r}: {weights} is in {own.precision}; give the artefact for another"
+            )
         return Classifier(manifest, own, place, batch_size)
     place = pick_device(device)
     network, manifest = open_program(Path(weights)) if is_program(weights) else open_network(str(weights))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from resnext.inference.contest import Ratio, race, times_as_fast
-from resnext.inference.engine import DTYPES, EngineName, Precision
+from resnext.inference.engine import DTYPES, EngineName, FloatPrecision
 from resnext.inference.engines import Ready
 from resnext.inference.layer_forms import DEFAULT, MEMORY_FORMATS, Layout, Variant
 
 # How far a variant may be from float64: the norm of the difference over the norm of the answer.
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "bf16": 1e-2}
+TOLERANCES: dict[FloatPrecision, float] = {"fp32": 1e-5, "bf16": 1e-2}
 LEAST_GAIN = 1.03
 NUM_ROUNDS = 15
 
@@ -88,7 +88,7 @@ class LayerForms:
     """What was measured of a layer; `chosen` is None where nothing beats the default by more than the noise."""
 
     layer: GroupedLayer
-    precision: Precision
+    precision: FloatPrecision
     timings: tuple[Timing, ...]
     chosen: Chosen | None
 
@@ -123,7 +123,7 @@ class OnEngine:
     """Runs a layer on an engine, which lays maps out as it likes."""
 
     engine: EngineName
-    precision: Precision = "fp32"
+    precision: FloatPrecision = "fp32"
     layouts: tuple[Layout, ...] = (DEFAULT.layout,)
 
     def __call__(self, layer: nn.Module, maps: Tensor) -> Callable[[], Tensor]:
@@ -137,7 +137,7 @@ class OnEngine:
 IN_TORCH = InTorch()
 
 
-def runner(engine: EngineName, precision: Precision) -> Runner:
+def runner(engine: EngineName, precision: FloatPrecision) -> Runner:
     """Return what runs layers on an engine."""
     return InTorch() if engine == "torch" else OnEngine(engine, precision)
 
@@ -167,7 +167,7 @@ def grouped_layers(network: nn.Module, example: Tensor) -> tuple[GroupedLayer, .
 def measure_forms(
     network: nn.Module,
     layer: GroupedLayer,
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
     num_rounds: int = NUM_ROUNDS,
     run: Runner = IN_TORCH,
 ) -> LayerForms:
@@ -195,7 +195,7 @@ def measure_forms(
     return LayerForms(layer=layer, precision=precision, timings=timings, chosen=_choose(timings, equal, num_rounds))
 
 
-def chosen_variants(measured: Iterable[LayerForms], precision: Precision = "fp32") -> dict[str, Variant]:
+def chosen_variants(measured: Iterable[LayerForms], precision: FloatPrecision = "fp32") -> dict[str, Variant]:
     """Return what `apply_forms` takes: the variants that were chosen for a precision, by the names of the layers."""
     return {
         name: forms.chosen.variant
@@ -209,7 +209,7 @@ def whole_gain(
     ready: Ready,
     forms: Mapping[str, Variant],
     engine: EngineName = "torch",
-    precision: Precision = "fp32",
+    precision: FloatPrecision = "fp32",
     num_rounds: int = NUM_ROUNDS,
 ) -> Ratio:
     """Return how many times as fast a whole network is on an engine with these forms as without.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from resnext.inference.engine import EngineError, EngineName, Precision
+from resnext.inference.engine import EngineError, EngineName, FloatPrecision
 
 _INSTALL = "pip install 'resnext[onnx]'"
 _FATAL = 4
@@ -19,11 +19,11 @@ class OnnxRuntimeEngine:
 
     name: EngineName = "onnxruntime"
 
-    def __init__(self, model: bytes, precision: Precision = "fp32") -> None:
+    def __init__(self, model: bytes, precision: FloatPrecision = "fp32") -> None:
         runtime = _onnxruntime()
         if precision == "bf16":
             raise EngineError("precision = 'bf16': ONNX Runtime computes in fp32 on a CPU; use engine 'torch'")
-        self.precision: Precision = precision
+        self.precision: FloatPrecision = precision
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = _FATAL  # what fails is raised too

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnext.inference.engine import DTYPES, EngineError, EngineName, Precision
+from resnext.inference.engine import DTYPES, EngineError, EngineName, FloatPrecision
 from resnext.inference.layer_forms import Variant, apply_forms
 
 _FOLDS_CONSTANTS: dict[str, Any] = {"freezing": True}  # weights are laid out once for the kernels that read them
@@ -20,9 +20,9 @@ class TorchEngine:
     name: EngineName = "torch"
 
     def __init__(
-        self, network: nn.Module, precision: Precision = "fp32", forms: Mapping[str, Variant] | None = None
+        self, network: nn.Module, precision: FloatPrecision = "fp32", forms: Mapping[str, Variant] | None = None
     ) -> None:
-        self.precision: Precision = precision
+        self.precision: FloatPrecision = precision
         ready = _ready(network, precision)
         self._network = apply_forms(ready, forms) if forms else ready
 
@@ -48,8 +48,8 @@ class CompiledEngine:
 
     name: EngineName = "compiled"
 
-    def __init__(self, network: nn.Module, batch_size: int, precision: Precision = "fp32") -> None:
-        self.precision: Precision = precision
+    def __init__(self, network: nn.Module, batch_size: int, precision: FloatPrecision = "fp32") -> None:
+        self.precision: FloatPrecision = precision
         self._batch_size = batch_size
         self._network: Any = torch.compile(_ready(network, precision), dynamic=False, options=_FOLDS_CONSTANTS)
 
@@ -65,10 +65,10 @@ class CompiledEngine:
             raise EngineError(f"engine 'compiled': torch.compile fails here ({said}); use engine 'torch'") from None
 
 
-def _ready(network: nn.Module, precision: Precision) -> nn.Module:
+def _ready(network: nn.Module, precision: FloatPrecision) -> nn.Module:
     own = deepcopy(network).eval().to(DTYPES[precision])
     return own.to(memory_format=torch.channels_last)
 
 
-def _laid_out(pixels: Tensor, precision: Precision) -> Tensor:
+def _laid_out(pixels: Tensor, precision: FloatPrecision) -> Tensor:
     return pixels.to(dtype=DTYPES[precision], memory_format=torch.channels_last)
