@@ -90,8 +90,9 @@ def test_what_is_chosen_is_named_and_raced_in_the_whole_network(cli: Cli, monkey
 
 
 @pytest.mark.usefixtures("only_fp32")
-@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
-@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize(
+    ("engine", "pays"), [("torch", False), ("torch", True), ("onnxruntime", True), ("openvino", True)]
+)
 def test_forms_that_pay_are_used_from_then_on_at_that_batch_and_size_and_answers_stay_equal(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: EngineName, pays: bool
 ) -> None:

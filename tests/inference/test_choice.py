@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import resnext
+from resnext.inference import choice as engine_choice
 from resnext.inference import memory
 from resnext.inference.choice import Choice, choose
 from resnext.inference.engines import Ready, installed
@@ -33,6 +34,13 @@ def test_what_is_chosen_is_the_quickest_of_all_that_are_installed(network: nn.Mo
     assert choice.engine == engine.name == min(choice.milliseconds, key=lambda name: choice.milliseconds[name])
 
 
+@pytest.fixture
+def only_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the engines that take seconds to make."""
+    monkeypatch.setattr(engine_choice, "installed", lambda _: ("torch",))
+
+
+@pytest.mark.usefixtures("only_torch")
 def test_a_choice_is_remembered_for_the_same_network_batch_and_precision_and_made_anew_for_others(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +53,7 @@ def test_a_choice_is_remembered_for_the_same_network_batch_and_precision_and_mad
     assert not choose(Ready(network, images(2)))[0].is_remembered
 
 
+@pytest.mark.usefixtures("only_torch")
 @pytest.mark.parametrize("damaged", ["", "[]", '{"engines": 1}', "null", '{"KEY": {"engine": "steam"}}', '{"KEY": 1}'])
 def test_a_damaged_memory_is_measured_anew_and_mended(network: nn.Module, damaged: str) -> None:
     ready = Ready(network, images(2))
@@ -55,6 +64,7 @@ def test_a_damaged_memory_is_measured_anew_and_mended(network: nn.Module, damage
     assert choose(ready)[0].is_remembered
 
 
+@pytest.mark.usefixtures("only_torch")
 def test_a_memory_that_cannot_be_written_is_done_without(
     network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """`resnext train`."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from resnext.artefact.manifest import Calibration
+    from resnext.artefact.weights import Weights
     from resnext.data.dataset import Data
     from resnext.spec.recipe import Recipe
     from resnext.training.record import Result
@@ -81,6 +83,12 @@ UnreadableOption = Annotated[
     typer.Option("--max-unreadable", min=0, help="Unreadable images a run bears. Default: 1 in 100, at least 10."),
 ]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network first, with torch.compile.")]
+FuseOption = Annotated[
+    bool, typer.Option("--fuse", help="Keep no output of batch norm and ReLU for the backward pass: less memory.")
+]
+SaveMemoryOption = Annotated[
+    bool, typer.Option("--save-memory", help="Keep still less than --fuse, and convolve a part of it twice.")
+]
 DeterministicOption = Annotated[
     bool, typer.Option("--deterministic", help="Refuse operations that differ from run to run.")
 ]
@@ -109,6 +117,8 @@ def train(
     threads: ThreadsOption = None,
     micro_batch: MicroBatchOption = None,
     compile_: CompileOption = False,
+    fuse: FuseOption = False,
+    save_memory: SaveMemoryOption = False,
     deterministic: DeterministicOption = False,
     max_unreadable: UnreadableOption = None,
     download: DownloadOption = False,
@@ -125,7 +135,6 @@ def train(
     look at. Ctrl-C and SIGTERM keep what was learnt and end with status 130 and 143. Started by torchrun, many
     processes train one run.
     """
-    from resnext.artefact.weights import open_weights
     from resnext.cli import dry_run
     from resnext.training.checkpoint import Interval
     from resnext.training.conduct import Conduct
@@ -143,16 +152,17 @@ def train(
         form=form.value,
         micro_batch_size=micro_batch,
         compiles=compile_,
+        fuses=fuse,
+        saves_memory=save_memory,
         is_deterministic=deterministic,
     )
     machine.torch_device()
     _check_cache(cache, wanted, is_dry=is_dry)
     planned = dry_run.plan(conduct, machine, sheet, is_dry=is_dry, as_json=as_json)
+    opening = partial(_opened, data, cache, download=download, strict=strict, quarantine=quarantine)
     with join_world() as world:
-        opened = world.first_before_others(
-            lambda: _opened(data, cache, download=download, strict=strict, quarantine=quarantine)
-        )
-        weights = world.first_before_others(lambda: open_weights(from_)) if from_ else None
+        opened = world.first_before_others(opening)
+        weights = world.first_before_others(partial(_weights, from_)) if from_ else None
         resolved, choices = world.first(lambda: adapt(wanted, opened, machine, weights))
         task = Task(data=opened, recipe=resolved, seed=seed, choices=choices, weights=weights)
         if planned is not None:
@@ -177,6 +187,12 @@ def _opened(data: str, cache: Path | None, *, download: bool, strict: bool, quar
     with messages().status(Text(f"Reading {data}")):
         opened = open_data(data, download=download, strict=strict, quarantine=quarantine)
     return opened if cache is None else _packed(opened, cache)
+
+
+def _weights(named: str) -> "Weights":
+    from resnext.artefact.weights import open_weights
+
+    return open_weights(named)
 
 
 def _check_cache(cache: Path | None, recipe: "Recipe", *, is_dry: bool) -> None:

@@ -88,7 +88,8 @@ def quantise(ready: Ready, calibration: Iterable[Tensor], score: Score, max_drop
     check_device("openvino", ready.example.device)
     if not 0 <= max_drop <= _ALL:
         raise QuantisationError(f"max_drop = {max_drop}: between 0 and 100 points of top-1 accuracy are allowed")
-    nncf, images, original = _nncf(), _images(calibration), openvino_model(ready.program)
+    # OpenVINO, once NNCF is imported, loads more of it to convert a model, and that says whether there is a GPU.
+    images, original, nncf = _images(calibration), openvino_model(ready.program), _nncf()
     plain = OpenVINOEngine(original, len(ready.example))
     plain(images[0])  # refuses images that the network does not take
     fp32 = _top1(score, plain)

@@ -31,20 +31,31 @@ class GhostNorm(nn.BatchNorm2d):
         """Normalise a map, by statistics of its groups in training and by running ones in evaluation."""
         if not self.training:
             return super().forward(x)
+        return torch.cat([self._normalised(group) for group in self.groups(x)])
+
+    def _normalised(self, group: Map) -> Map:
+        mean, var = statistics = self.no_statistics()
+        normalised = F.batch_norm(group, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+        self.see(statistics)
+        return normalised
+
+    def groups(self, x: Map) -> tuple[Tensor, ...]:
+        """Cut a batch into the groups that have statistics of their own."""
         num_groups = max(1, len(x) // self.num_images)
         least, num_larger = divmod(len(x), num_groups)
         sizes = [least + 1] * num_larger + [least] * (num_groups - num_larger)
         # split, unlike tensor_split, gathers gradients without a map of the whole batch for each group.
-        return torch.cat([self._normalised(group) for group in torch.split(x, sizes)])
+        return torch.split(x, sizes)
 
-    def _normalised(self, group: Map) -> Map:
-        statistics = torch.zeros_like(self.get_buffer("seen"))
-        normalised = F.batch_norm(
-            group, statistics[0], statistics[1], self.weight, self.bias, training=True, momentum=1.0, eps=self.eps
-        )
-        self.get_buffer("seen").add_(statistics)
+    def no_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return where the mean and the variance of a group, (channels,) each, are to be put."""
+        mean, var = torch.zeros_like(self.get_buffer("seen"))
+        return mean, var
+
+    def see(self, statistics: tuple[Tensor, Tensor]) -> None:
+        """Keep the mean and the variance of a group aside until the next fold."""
+        self.get_buffer("seen").add_(torch.stack(statistics))
         self.get_buffer("num_seen").add_(1)
-        return normalised
 
     @property
     def running_statistics(self) -> tuple[Tensor, Tensor]:

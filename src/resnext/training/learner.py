@@ -2,7 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,12 @@ from resnext.data.network_input import network_input
 from resnext.model.device import is_out_of_memory
 from resnext.model.ghost_norm import ghost_norms
 from resnext.spec.recipe import Recipe, chosen
+from resnext.training.heap import give_back_freed_memory, reserve
 from resnext.training.objective import Target, cross_entropy
 from resnext.training.state import TrainingState, follow
 from resnext.training.world import World
+
+_NUM_UNSETTLED_STEPS = 2  # in which libraries still put down what they keep
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -49,8 +52,8 @@ class Learner:
     """Takes the steps of a recipe, in parts of at most `micro_batch_size` images where that is given.
 
     `model` computes what `state.network` does, compiled or in many processes. Parts hold whole groups of batch norm,
-    so that their number changes rounding and memory alone; where memory ends, they are made smaller. `class_weights`
-    (classes,) weigh the losses of images by their classes.
+    so that their number changes rounding and memory alone; where memory ends, they are made smaller. `keeps_memory`
+    goes with `heap.keep_freed_memory`. `class_weights` (classes,) weigh the losses of images by their classes.
     """
 
     state: TrainingState
@@ -61,7 +64,9 @@ class Learner:
     dtype: torch.dtype
     autocast_dtype: torch.dtype | None = None
     micro_batch_size: int | None = None
+    keeps_memory: bool = False
     class_weights: Tensor | None = None
+    _num_taken: int = field(default=0, init=False)
 
     def enter_epoch(self) -> None:
         """Make the network ready to learn in the epoch under way, at its beginning or further on.
@@ -79,6 +84,8 @@ class Learner:
             # The processes exchange the gradients of what learnt when they were joined.
             self.model = self.world.alone(self.model)
             self.model = self.world.replicated(self.model)
+        if self.keeps_memory:
+            reserve(self.state.optimiser)
 
     def step(self, batch: Batch, learning_rate: float) -> Outcome:
         """Take one step on this process's part of a batch.
@@ -98,6 +105,9 @@ class Learner:
             where = f"the gradient stopped being finite at step {state.step + 1}, in epoch {state.epoch}"
             raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
         self._update()
+        self._num_taken += 1
+        if self.keeps_memory and self._num_taken <= _NUM_UNSETTLED_STEPS:
+            give_back_freed_memory()
         left_out = _joined(self.world, batch.left_out) if num_left_out else ()
         return Outcome(int(num_images), int(num_correct), loss_sum / num_images, left_out)
 
@@ -123,7 +133,7 @@ class Learner:
         images, target = self._examples(batch)
         size = self.micro_batch_size or len(images)
         parts = list(zip(torch.split(images, size), target.split(size), strict=True))
-        self.state.optimiser.zero_grad(set_to_none=True)
+        self.state.optimiser.zero_grad(set_to_none=not self.keeps_memory)
         found: list[Tensor] = []
         for number, part in enumerate(parts, start=1):
             is_last = number == len(parts)

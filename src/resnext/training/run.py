@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnext.artefact.weights import open_weights
 from resnext.data.augment import augmenter
@@ -22,6 +22,7 @@ from resnext.spec.recipe import Recipe, chosen, read_recipe
 from resnext.training.conduct import Conduct
 from resnext.training.ending import Ending
 from resnext.training.folder import RunFolder
+from resnext.training.fused import computed
 from resnext.training.journal import Journal
 from resnext.training.layout import check_layout
 from resnext.training.learner import Learner, NonFiniteLossError
@@ -130,19 +131,17 @@ class Run:
         )
 
     def _make_learner(self) -> Learner:
-        network: nn.Module = self.state.network
-        if self.machine.compiles:
-            network = torch.compile(network)  # type: ignore[assignment]
         self._micro_batch_size = self.machine.micro_batch_size
         return Learner(
             state=self.state,
             recipe=self.task.recipe,
-            model=self.world.replicated(network),
+            model=self.world.replicated(computed(self.state.network, self.machine)),
             world=self.world,
             device=self.device,
             dtype=self.machine.dtype,
             autocast_dtype=self.machine.autocast_dtype(self.device),
             micro_batch_size=self.machine.micro_batch_size,
+            keeps_memory=self.machine.is_fused,
             class_weights=self._class_weights(),
         )
 
