@@ -180,12 +180,11 @@ def _nncf() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let NNCF print neither what it does nor how far it is."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Let NNCF print neither what it does nor how far it is, nor torch that NNCF's operators find no GPU."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with redirect_stdout(StringIO()):
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
