@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from resnext.inference.benchmark import Row, Speed, measure
 from resnext.inference.choice import choose
 from resnext.inference.contest import Ratio, times_as_fast
 from resnext.inference.contestants import Contestant, Run, Subject, eager, peer, tuned
+from resnext.inference.openvino_engine import openvino_module
 from resnext.model.device import processor
 from resnext.model.forms import build
 from resnext.training.provenance import versions
@@ -48,11 +48,11 @@ def auto(subject: Subject) -> Run:
     return partial(choose(subject.ready)[1], subject.example)
 
 
-def openvino_model(subject: Subject, batch_size: int) -> openvino.Model:
+def openvino_model(subject: Subject, batch_size: int) -> Any:
     """Convert torchvision's network for images of one size."""
     shape = (batch_size, *subject.example.shape[1:])
     network = peer("torchvision", subject.network)
-    return openvino.convert_model(network, example_input=torch.rand(shape), input=[shape])
+    return openvino_module().convert_model(network, example_input=torch.rand(shape), input=[shape])
 
 
 def openvino_settings(hint: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def openvino_settings(hint: str) -> dict[str, Any]:
 def openvino_latency(subject: Subject) -> Run:
     """Run the batch whole, as one request."""
     model = openvino_model(subject, len(subject.example))
-    request = openvino.compile_model(model, "CPU", openvino_settings("LATENCY")).create_infer_request()
+    request = openvino_module().compile_model(model, "CPU", openvino_settings("LATENCY")).create_infer_request()
     images = subject.example.numpy()
 
     def run() -> Tensor:
@@ -75,8 +75,8 @@ def openvino_latency(subject: Subject) -> Run:
 
 def openvino_throughput(subject: Subject) -> Run:
     """Run single images through a queue of as many requests as OpenVINO likes."""
-    queue = openvino.AsyncInferQueue(
-        openvino.compile_model(openvino_model(subject, 1), "CPU", openvino_settings("THROUGHPUT"))
+    queue = openvino_module().AsyncInferQueue(
+        openvino_module().compile_model(openvino_model(subject, 1), "CPU", openvino_settings("THROUGHPUT"))
     )
     images = subject.example.numpy()
     logits = np.empty((len(images), subject.network.architecture.num_classes), dtype=np.float32)

@@ -80,7 +80,7 @@ def by_hand(example: Tensor, images: list[Tensor]) -> dict[str, Callable[[], obj
     plain = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     settings = {BY_HAND: plain, BY_HAND_F32: {**plain, "INFERENCE_PRECISION_HINT": "f32"}}
     compiled = {name: openvino.compile_model(quantised, "CPU", each) for name, each in settings.items()}
-    return {name: partial(each, given) for name, each in compiled.items()}
+    return {name: partial(each, given, share_inputs=True) for name, each in compiled.items()}
 
 
 def speed(batch_size: int, size: Size) -> dict[str, Any]:

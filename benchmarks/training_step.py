@@ -89,7 +89,7 @@ def our_step(model: str, way: str, batch: int, size: int) -> Callable[[], object
         world=World(),
         device=CPU,
         dtype=machine.dtype,
-        keeps_memory=machine.is_fused,
+        keeps_memory=machine.keeps_memory,
     )
     pixels = torch.randint(256, (batch, 3, size, size), dtype=torch.uint8)
     labels = torch.arange(batch) % 10

@@ -1,10 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from resnext.inference.apart import footprint
 from resnext.inference.contestants import contestants
-from resnext.inference.engine import EngineError
 from resnext.spec.architecture import Architecture, architecture
 from resnext.spec.complexity import complexity
 
@@ -25,9 +25,10 @@ def test_a_contestant_takes_at_least_its_weights_and_not_what_this_process_holds
 
 
 @needs_kernel
-def test_what_cannot_be_made_there_is_said_here() -> None:
-    with pytest.raises(EngineError, match="torchvision has no network"):
-        footprint(EAGER, architecture("resnext11_2x2d"), (1, 3, 32, 32))
+def test_what_cannot_be_made_there_has_no_memory() -> None:
+    assert footprint(EAGER, architecture("resnext11_2x2d"), (1, 3, 32, 32)) is None
+    unknown_there = replace(EAGER, make=lambda subject: lambda: subject.example)  # no other process can import it
+    assert footprint(unknown_there, HEAVY, (1, 3, 32, 32)) is None
 
 
 def test_a_system_that_does_not_tell_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -223,3 +224,17 @@ def test_throughput_asks_openvino_for_streams_and_latency_for_one() -> None:
     for batch_size, hint in ((1, "LATENCY"), (8, "THROUGHPUT")):
         compiled = OpenVINOEngine(model, batch_size)._compiled
         assert str(compiled.get_property("PERFORMANCE_HINT")).endswith(hint)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_threads_that_share_openvino_get_their_own_answers(batch_size: int) -> None:
+    pytest.importorskip("openvino", reason="openvino, an extra, is not installed")
+    ready = Ready(resnext.build("resnext11_2x2d"), images(batch_size))
+    engine = ready.engine("openvino")
+    batches = [images(batch_size) + number for number in range(8)]
+    with torch.inference_mode():
+        expected = [ready.network(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for given, wanted in zip(pool.map(engine, batches), expected, strict=True):
+                assert_near(given, wanted, 1e-4)

@@ -209,8 +209,11 @@ def test_int8_that_holds_is_kept_with_what_it_costs_and_is_loaded_as_int8(weight
     loaded = resnext.load(made.path, precision="int8")
     assert loaded.engine.precision == resnext.load(made.path).engine.precision == "int8"
     assert loaded.predict([next(sample_images())])[0].label in CLASSES
-    with pytest.raises(EngineError, match=r"^precision = 'bf16': .* is in int8; give the artefact for another"):
-        resnext.load(made.path, precision="bf16")
+    for precision in ("fp32", "bf16"):
+        with pytest.raises(
+            EngineError, match=rf"^precision = '{precision}': .* is in int8; give the artefact for another"
+        ):
+            resnext.load(made.path, precision=precision)  # type: ignore[arg-type]
 
 
 def test_int8_that_costs_too_much_is_not_kept(weights: Path, tmp_path: Path) -> None:
@@ -218,6 +221,16 @@ def test_int8_that_costs_too_much_is_not_kept(weights: Path, tmp_path: Path) -> 
         pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
     int8 = Int8(list(sample_images())[:4], is_precise, max_drop=1.0)
     with pytest.raises(ParityError, match=r"^model\.xml is not written: max_drop = 1 points: top-1 50\.00 % in int8"):
+        resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_that_holds_in_memory_alone_is_not_kept(weights: Path, tmp_path: Path) -> None:
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
+    scores = iter((90.0, 90.0, 50.0))  # fp32, int8 in memory, int8 of the file
+    int8 = Int8(list(sample_images())[:4], lambda _: next(scores))
+    with pytest.raises(ParityError, match=r"model\.xml is not written: it does not answer as"):
         resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
     assert list(tmp_path.iterdir()) == []
 

@@ -3,7 +3,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -137,8 +137,15 @@ def rewritten(path: Path, changes: dict[str, Callable[[bytes], bytes]]) -> None:
         ({"weights_config.json": lambda held: held.replace(b'"dtype": 7', b'"dtype": 8', 1)}, "another kind than fp32"),
         ({"weights_config.json": lambda held: held.replace(b"stem.conv.weight", b"stem.weight", 1)}, "does not hold"),
         ({"weights_config.json": lambda _: b"[" * 100_000}, "is not a whole program"),
+        ({"weights_config.json": lambda held: held.replace(b'"weight_2"', b'"weight_0"')}, "another kind than fp32"),
+        ({"weights_config.json": lambda held: held.replace(b'"as_int": 4', b'"as_int": -4')}, "does not hold"),
+        ({"weights_config.json": lambda held: held.replace(b"path_name", b"name")}, "is not a whole program"),
         ({"weight_0": lambda held: held[:-4]}, "another kind than fp32"),
         ({"resnext.manifest": lambda held: held.replace(b'"format":1', b'"format":9')}, "format = 9"),
+        (
+            {"resnext.manifest": lambda held: held.replace(b'"base_channels":4', b'"base_channels":60000')},
+            "does not hold",
+        ),
     ],
 )
 def test_of_a_program_only_plain_tensors_that_fit_its_manifest_are_read(
@@ -146,6 +153,17 @@ def test_of_a_program_only_plain_tensors_that_fit_its_manifest_are_read(
 ) -> None:
     rewritten(copied, changes)
     with pytest.raises(ArtefactError, match=words):
+        resnext.load(copied)
+
+
+@pytest.mark.parametrize("suffix", [".pt2"], indirect=True)
+def test_a_program_that_is_compressed_is_not_unpacked(copied: Path) -> None:
+    with ZipFile(copied) as file:
+        records = {name: file.read(name) for name in file.namelist()}
+    with ZipFile(copied, "w", compression=ZIP_DEFLATED) as file:
+        for name, content in records.items():
+            file.writestr(name, content)
+    with pytest.raises(ArtefactError, match="it is compressed"):
         resnext.load(copied)
 
 

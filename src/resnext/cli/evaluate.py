@@ -89,7 +89,7 @@ def evaluate(
     engine: Annotated[
         Engine | None, typer.Option(help=f"{ENGINE_HELP} Left out: torch, or an exported file's own.")
     ] = None,
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
     download: DownloadOption = False,
     strict: StrictOption = False,

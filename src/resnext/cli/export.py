@@ -111,12 +111,14 @@ def _spread(dataset: "Dataset | Stream", most: int) -> "Iterator[Image.Image]":
     from resnext.imaging.decode import ImageError
 
     num_images = len(dataset.labels)
-    step = -(-num_images // most)
+    shown = min(num_images, most)
+    places = [place * num_images // shown for place in range(shown)]
     pictures: Iterator[Picture]
     if isinstance(dataset, Stream):
-        pictures = (sample for number, sample in enumerate(dataset.samples()) if number % step == 0)
+        wanted = frozenset(places)
+        pictures = (sample for number, sample in enumerate(dataset.samples()) if number in wanted)
     else:
-        pictures = (Indexed(dataset, index) for index in range(0, num_images, step))
+        pictures = (Indexed(dataset, index) for index in places)
     for picture in pictures:
         with suppress(ImageError):
             yield picture.image()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,13 +83,13 @@ def _measured(case: Case) -> Iterator[LayerForms]:
 
 
 def _kept(case: Case, measured: Sequence[LayerForms]) -> dict[FloatPrecision, Ratio]:
-    """Return how many times as fast the whole network is with what was chosen, and remember it where it is faster."""
+    """Return how many times as fast the whole network is with what was chosen; remember that if it beats the noise."""
     ready, gains = Ready(case.network, case.example), {}
     for precision in case.precisions:
         forms = chosen_variants(measured, precision)
         if forms:
             gains[precision] = whole_gain(ready, forms, case.engine, precision)
-        pays = precision in gains and gains[precision].median > 1
+        pays = precision in gains and gains[precision].low > 1
         remember_forms(ready.network, ready.example, case.engine, precision, forms if pays else {})
     return gains
 
@@ -161,8 +161,8 @@ def _print_choice(console: "Console", case: Case, measured: Sequence[LayerForms]
     console.print(f"{precision}: the whole network with what is chosen, on {case.engine}: {_in_words(gain)}")
     console.print(
         f"{precision}: remembered on this machine for {case.engine} at this batch and image size"
-        if gain.median > 1
-        else f"{precision}: not remembered, because the whole network gains nothing"
+        if gain.low > 1
+        else f"{precision}: not remembered, because the whole network gains nothing beyond the noise"
     )
 
 
@@ -171,7 +171,7 @@ def _in_words(gain: Ratio) -> str:
 
 
 def _version(engine: EngineName) -> str:
-    return version(engine) if engine in ("onnxruntime", "openvino") else torch.__version__
+    return str(import_module(engine).__version__)
 
 
 def _as_json(case: Case, measured: Sequence[LayerForms], gains: Mapping[FloatPrecision, Ratio]) -> dict[str, Any]:

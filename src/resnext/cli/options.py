@@ -26,8 +26,11 @@ ClassifierArgument = Annotated[
 Engine = Literal["auto", "torch", "compiled", "onnxruntime", "openvino"]
 ENGINE_HELP = "What computes; auto is the quickest that is installed, other than compiled."
 PrecisionOption = Annotated[
-    Literal["fp32", "bf16", "int8"],
-    typer.Option(help="bf16 where the processor has it; int8 of a network that export has quantised."),
+    Literal["fp32", "bf16", "int8"] | None,
+    typer.Option(
+        help="bf16 where the processor has it; int8 of a network that export has quantised. Left out: fp32, or an"
+        " exported file's own."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 ThreadsOption = Annotated[

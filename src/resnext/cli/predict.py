@@ -43,7 +43,7 @@ def predict(
             help=f"{ENGINE_HELP} Left out: auto for {_MANY} images or more, else torch; an exported file's own."
         ),
     ] = None,
-    precision: PrecisionOption = "fp32",
+    precision: PrecisionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
 ) -> None:

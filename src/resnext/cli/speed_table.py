@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,10 @@ def _as_json(name: str, subject: Subject, speed: Speed) -> dict[str, Any]:
         "image_size": subject.example.shape[-1],
         "num_threads": torch.get_num_threads(),
         "processor": processor(torch.device("cpu")),
-        "versions": {**versions(), **{package: version(package) for package in _PACKAGES if find_spec(package)}},
+        "versions": {
+            **versions(),
+            **{package: import_module(package).__version__ for package in _PACKAGES if find_spec(package)},
+        },
         "left_out": [precision for precision in DTYPES if precision not in precisions_here()],
         **asdict(speed),
     }

@@ -32,13 +32,13 @@ class Footprint:
 def footprint(contestant: Contestant, architecture: Architecture, shape: tuple[int, ...]) -> Footprint | None:
     """Return the memory of a contestant, for batches of a shape (batch, channels, height, width).
 
-    It is made with initial weights, as values take no room. None where the system does not tell, or where memory
-    ran out. Raises what making the contestant raises.
+    It is made with initial weights, as values take no room, in a new Python, which has to be able to import the
+    function that makes it. None where the system does not tell, or where that fails.
     """
     if not (_PROCESS / "clear_refs").exists():
         return None
     # A new Python, not a fork: a fork would begin with the memory of this process.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart, suppress(MemoryError, RuntimeError):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart, suppress(Exception):
         return apart.submit(_measure, contestant, architecture, shape, torch.get_num_threads()).result()
     return None
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, cast
@@ -42,7 +43,8 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
     key = key_of(ready.network, ready.example, precision)
     remembered = _recalled(_CHOICES.recall(key))
     if remembered is not None:
-        return remembered, ready.engine(remembered.engine, precision)
+        with suppress(ValueError):  # it may not be there any more
+            return remembered, ready.engine(remembered.engine, precision)
     engines: dict[EngineName, Engine] = {}
     reasons = []
     for name in installed(ready.example.device):

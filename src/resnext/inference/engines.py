@@ -83,8 +83,8 @@ def _torch(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]
     return TorchEngine(ready.network, precision, forms)
 
 
-def _compiled(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]) -> Engine:
-    return CompiledEngine(apply_forms(ready.network, forms) if forms else ready.network, len(ready.example), precision)
+def _compiled(ready: Ready, precision: FloatPrecision, _: Mapping[str, Variant]) -> Engine:
+    return CompiledEngine(ready.network, len(ready.example), precision)  # the compiler lays out what it likes
 
 
 def _onnxruntime(ready: Ready, precision: FloatPrecision, forms: Mapping[str, Variant]) -> Engine:

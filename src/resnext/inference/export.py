@@ -5,16 +5,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import file_digest
+from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from resnext.artefact.address import names_weights
 from resnext.artefact.sealed import digest_of, write_atomically
 from resnext.artefact.weights import open_network
 from resnext.imaging.decode import ImageError
@@ -22,9 +23,10 @@ from resnext.imaging.transform import normalise, stack
 from resnext.inference import samples
 from resnext.inference.certificate import Agreement, Certificate, Format, agreement
 from resnext.inference.classifier import Classifier, ImageInput
+from resnext.inference.engine import Engine
 from resnext.inference.exported import parts_of
 from resnext.inference.formats import FORMATS, Gate, Subject, Writer
-from resnext.inference.quantise import MAX_DROP, Cost, DropError, Score
+from resnext.inference.quantise import MAX_DROP, ROUNDING, Cost, DropError, Score
 from resnext.inference.torch_engine import TorchEngine
 
 _BATCH_SIZE = 16
@@ -104,13 +106,15 @@ def export(  # noqa: PLR0913 - the last two belong to one format each
     with _beside(path) as folder:
         made = Path(folder) / path.name
         cost = _written(writer, subject, made)
-        found = agreement(plain.engine, writer.run(subject, made), _batches(plain, shown.images), shown.name)
-        if cost is None and not found.is_enough():
+        run = writer.run(subject, made)
+        found = agreement(plain.engine, run, _batches(plain, shown.images), shown.name)
+        if not (found.is_enough() if gate is None else _holds(gate, cost, cast(Engine, run))):
             raise ParityError(f"{path} is not written: it does not answer as {weights} does: {found.words()}")
         certificate = _certificate(to, subject, found, parts_of(made), cost)
+        beside = path.with_name(f"{path.name}.json")
+        beside.unlink(missing_ok=True)  # it is of what was there before
         for part in parts_of(made):
             part.replace(path.with_name(part.name))
-    beside = path.with_name(f"{path.name}.json")
     write_atomically(beside, (certificate.model_dump_json(indent=1) + "\n").encode())
     in_int8 = f"{cost.words()}; " if cost else ""
     return Exported(path, beside, certificate, f"{in_int8}{found.words()}, as {certificate.runtime} computes it")
@@ -135,18 +139,22 @@ def _written(writer: Writer, subject: Subject, path: Path) -> Cost | None:
         raise ParityError(f"{path.name} is not written: {error}") from None
 
 
+def _holds(gate: Gate, cost: Cost | None, run: Engine) -> bool:
+    """Tell whether int8 still scores as is allowed when its own runtime computes it from the file."""
+    return cost is not None and cost.fp32_top1_percent - gate.score(run) <= gate.max_drop + ROUNDING
+
+
 def _path(weights: str, writer: Writer, out: str | Path | None) -> Path:
     """Return where an export goes. Raises `ExportError` on a foreign suffix, or the weights' own path."""
-    ending = f".{writer.suffix.rpartition('.')[2]}"
+    source, ending = Path(weights).expanduser(), f".{writer.suffix.rpartition('.')[2]}"
     if out is None:
-        is_file = Path(weights).is_file()
-        named = Path(weights) if is_file else Path(weights.rpartition(":")[2].replace("/", "-"))
-        stem = named.stem if is_file and names_weights(weights) else named.name
-        return named.with_name(stem + writer.suffix)
-    path = Path(out)
+        if source.is_file():
+            return source.with_name(source.stem + writer.suffix)
+        return Path(PurePath(weights.rpartition(":")[2]).name + writer.suffix)
+    path = Path(out).expanduser()
     if path.suffix.lower() != ending:
         raise ExportError(f"out = {str(out)!r}: a file of this format ends in {ending}")
-    if path.exists() and Path(weights).exists() and path.samefile(weights):
+    if path.exists() and source.exists() and path.samefile(source):
         raise ExportError(f"out = {str(out)!r}: the artefact itself; give another file")
     return path
 
@@ -178,12 +186,12 @@ def _certificate(
     runtime = FORMATS[to].runtime
     return Certificate(
         format=to,
-        runtime=f"{runtime} {version(runtime)}",
+        runtime=f"{runtime} {import_module(runtime).__version__}",
         files={part.name: _sha256(part) for part in parts},
         artefact=digest_of("", subject.network.state_dict()),
         agreement=found,
         int8=cost,
-        versions={package: version(package) for package in ("resnext", "torch")},
+        versions={"resnext": version("resnext"), "torch": torch.__version__},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -63,11 +63,10 @@ def _openvino(path: Path, batch_size: int) -> tuple[Engine, str | None]:
     try:
         model = runtime.Core().read_model(path)
         precision: Precision = "int8" if _told(model, PRECISION) == "int8" else "fp32"
-        engine = OpenVINOEngine(model, batch_size, precision)
+        return OpenVINOEngine(model, batch_size, precision), _told(model, MANIFEST)
     except (RuntimeError, EngineError) as error:
         said = str(error).strip().rpartition("\n")[2]
         raise ArtefactError(f"{path} is not a whole model of OpenVINO ({said})") from None
-    return engine, _told(model, MANIFEST)
 
 
 def _told(model: Any, key: str) -> str | None:

@@ -19,15 +19,15 @@ def load(
     weights: str | Path,
     device: str = "auto",
     engine: EngineName | Literal["auto"] | None = None,
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Classifier:
     """Load a classifier, on a GPU where there is one unless `device` says otherwise.
 
     `weights` is the path of an artefact, of what `export` made of one, `torchvision:WEIGHTS`, or `hf:REPO` or
     `hf:./FOLDER` of the hub's layout. `engine` and `precision` are those of `accelerate`; `auto` pays where many images
-    follow, as it takes some seconds. None is torch, or the runtime of a file of ONNX or OpenVINO, which has no other,
-    and a precision of its own.
+    follow, as it takes some seconds. None is torch in fp32, or the runtime and the precision of a file of ONNX or
+    OpenVINO, which has no other.
     `batch_size` is the number of images that are computed at a time, and that an engine is made for.
     Raises `ArtefactError`, a `ValueError`, where they are damaged or do not name their classes, `EngineError`, another,
     where the engine or the precision cannot be had here, `ValueError` on a bad device or batch size, and `OSError`
@@ -41,21 +41,21 @@ def load(
                 f"engine = {engine!r}: {weights} is computed by {runtime}; leave it out or give the artefact"
             )
         place = pick_device(device_for(weights, device))
-        own, manifest = open_exported(Path(weights), batch_size)
-        if precision not in ("fp32", own.precision):
+        own, manifest = open_exported(Path(weights).expanduser(), batch_size)
+        if precision not in (None, own.precision):
             raise EngineError(
                 f"precision = {precision!r}: {weights} is in {own.precision}; give the artefact for another"
             )
         return Classifier(manifest, own, place, batch_size)
     place = pick_device(device)
-    network, manifest = open_program(Path(weights)) if is_program(weights) else open_network(str(weights))
+    network, manifest = open_program(Path(weights).expanduser()) if is_program(weights) else open_network(str(weights))
     size = manifest.preprocessing.image_size
     shape = (batch_size, manifest.architecture.input_channels, size, size)
     ready = Ready(network.to(place), torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(place))
     if engine == "auto":
-        choice, quickest = choose(ready, precision)
+        choice, quickest = choose(ready, precision or "fp32")
         return Classifier(manifest, quickest, place, batch_size, choice)
-    return Classifier(manifest, ready.engine(engine or "torch", precision), place, batch_size)
+    return Classifier(manifest, ready.engine(engine or "torch", precision or "fp32"), place, batch_size)
 
 
 def device_for(weights: str | Path, device: str) -> str:
@@ -69,13 +69,3 @@ def device_for(weights: str | Path, device: str) -> str:
     if device != "auto":
         raise EngineError(f"device = {device!r}: {weights} is computed by {runtime}, on the CPU; use 'auto' or 'cpu'")
     return "cpu"
-
-
-def _check_own(weights: str, runtime: EngineName, engine: str | None, precision: Precision) -> None:
-    """Raise `EngineError` on another engine or precision than those of an exported file."""
-    if engine not in (None, "auto", runtime):
-        raise EngineError(
-            f"engine = {engine!r}: {weights} is computed by {runtime}; leave it out, or give the artefact"
-        )
-    if precision != "fp32":
-        raise EngineError(f"precision = {precision!r}: {weights} has its own; leave it out or give the artefact")

@@ -31,7 +31,10 @@ class OnnxRuntimeEngine:
             self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its own types of error share no base
             raise EngineError(f"ONNX Runtime cannot open the model ({_said(error)})") from None
-        self._input = self._session.get_inputs()[0]
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise EngineError(f"the model takes {len(inputs)} inputs; one, a batch of images, is needed")
+        self._input = inputs[0]
 
     @property
     def words(self) -> dict[str, str]:
@@ -42,11 +45,11 @@ class OnnxRuntimeEngine:
         """Return logits (batch, classes) of normalised images."""
         try:
             [logits] = self._session.run(None, {self._input.name: pixels.contiguous().numpy()})
+            return torch.from_numpy(logits)
         except Exception as error:  # its own types of error share no base
             raise EngineError(
                 f"images of shape {tuple(pixels.shape)}: this model takes {tuple(self._input.shape)} ({_said(error)})"
             ) from None
-        return torch.from_numpy(logits)
 
 
 def onnx_model(program: ExportedProgram, opset: int | None = None) -> Any:

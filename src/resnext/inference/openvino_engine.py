@@ -1,6 +1,7 @@
 """The engine of OpenVINO: on CPUs mostly the quickest."""
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from resnext.inference.engine import EngineError, EngineName, Precision
-from resnext.inference.telemetry import no_telemetry
+from resnext.inference.telemetry import no_telemetry, quiet
 
 if TYPE_CHECKING:
     import openvino
@@ -22,7 +23,7 @@ class OpenVINOEngine:
     A batch is cut into as many parts as there are streams, which OpenVINO chooses: one where latency counts, that is
     for a `batch_size` of 1, several where throughput does. For a `batch_size` of 1 the model is compiled once more, for
     the size of the first image: a size that is open costs half a millisecond. In `int8` it takes a model that is
-    quantised already.
+    quantised already. Threads may share it, and wait for each other.
     """
 
     name: EngineName = "openvino"
@@ -43,11 +44,16 @@ class OpenVINOEngine:
             raise EngineError(f"engine 'openvino': the model cannot be compiled ({_said(error)})") from None
         self._start_anew()
         self._takes = self._compiled.input(0).partial_shape
+        self._one_at_a_time = Lock()
         self._to_fix = model if batch_size == 1 else None
         self._fixed: Any = None
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes) of normalised images."""
+        with self._one_at_a_time:
+            return self._computed(pixels)
+
+    def _computed(self, pixels: Tensor) -> Tensor:
         parts = pixels.contiguous().chunk(len(self._queue))
         try:
             if len(pixels) == 1 and self._fits_fixed(pixels):
@@ -108,7 +114,9 @@ def openvino_module() -> Any:
 
 def openvino_model(program: ExportedProgram) -> "openvino.Model":
     """Return a program as a model of OpenVINO. Raises `EngineError` where that is not installed."""
-    return openvino_module().convert_model(program)
+    runtime = openvino_module()
+    with quiet():  # where NNCF has been imported, this imports more of it
+        return runtime.convert_model(program)
 
 
 def _said(error: Exception) -> str:

@@ -3,13 +3,10 @@
 Post-training quantisation by NNCF: the ranges of values are those that the user's own images show.
 """
 
-import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +16,7 @@ from resnext.inference.engine import Engine, EngineError
 from resnext.inference.engines import Ready, check_device
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
 from resnext.inference.put_back import num_quantised_layers, put_back, quantisers
-from resnext.inference.telemetry import no_telemetry
+from resnext.inference.telemetry import no_telemetry, quiet
 from resnext.spec.value import Spec
 
 if TYPE_CHECKING:
@@ -28,10 +25,10 @@ if TYPE_CHECKING:
 Score = Callable[[Engine], float]
 
 MAX_DROP = 0.3
+ROUNDING = 1e-9
 _MOST_IMAGES = 300
 _NUM_RANKING_IMAGES = 32
 _MOST_PUT_BACK = 1 / 3  # beyond that little of the speed is left
-_ROUNDING = 1e-9
 _NUM_AXES, _ALL = 4, 100
 
 
@@ -88,15 +85,17 @@ def quantise(ready: Ready, calibration: Iterable[Tensor], score: Score, max_drop
     check_device("openvino", ready.example.device)
     if not 0 <= max_drop <= _ALL:
         raise QuantisationError(f"max_drop = {max_drop}: between 0 and 100 points of top-1 accuracy are allowed")
-    # OpenVINO, once NNCF is imported, loads more of it to convert a model, and that says whether there is a GPU.
-    images, original, nncf = _images(calibration), openvino_model(ready.program), _nncf()
+    nncf, images, original = _nncf(), _images(calibration), openvino_model(ready.program)
     plain = OpenVINOEngine(original, len(ready.example))
     plain(images[0])  # refuses images that the network does not take
     fp32 = _top1(score, plain)
     if fp32 <= 1:
         raise QuantisationError(f"score = {fp32:g} in fp32: top-1 accuracy in percent is needed, of a trained network")
-    with _quiet():
-        whole = nncf.quantize(original, nncf.Dataset([image.numpy() for image in images]), subset_size=_MOST_IMAGES)
+    try:
+        with quiet():
+            whole = nncf.quantize(original, nncf.Dataset([image.numpy() for image in images]), subset_size=_MOST_IMAGES)
+    except Exception as error:  # its own types of error share no base
+        raise QuantisationError(f"NNCF cannot quantise this network ({str(error).strip()})") from None
 
     def without(names: Sequence[str]) -> Quantised:
         model = put_back(whole, original, names)
@@ -109,7 +108,7 @@ def quantise(ready: Ready, calibration: Iterable[Tensor], score: Score, max_drop
         return Quantised(model, cost)
 
     first = without(())
-    if first.cost.drop <= max_drop + _ROUNDING:
+    if first.cost.drop <= max_drop + ROUNDING:
         return first
     ranked = _ranked(whole, original, images[:_NUM_RANKING_IMAGES])
     return _least(lambda count: without(ranked[:count]), int(len(ranked) * _MOST_PUT_BACK), max_drop)
@@ -121,7 +120,7 @@ def _least(attempt: Callable[[int], Quantised], most: int, max_drop: float) -> Q
     Raises `QuantisationError`, with the figures at `most`, where none was found.
     """
     attempt = cache(attempt)
-    least = bisect_left(range(most + 1), True, lo=1, key=lambda count: attempt(count).cost.drop <= max_drop + _ROUNDING)
+    least = bisect_left(range(most + 1), True, lo=1, key=lambda count: attempt(count).cost.drop <= max_drop + ROUNDING)
     if least > most:
         raise DropError(
             f"max_drop = {max_drop:g} points: {attempt(most).cost.words()}; calibrate on more images of the kind that"
@@ -176,15 +175,3 @@ def _nncf() -> Any:
     except ImportError:
         raise EngineError("nncf, which quantises, is not installed; pip install 'resnext[openvino]'") from None
     return nncf
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let NNCF print neither what it does nor how far it is, nor torch that NNCF's operators find no GPU."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with redirect_stdout(StringIO()):
-            yield
-    finally:
-        logging.disable(before)

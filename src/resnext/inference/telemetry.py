@@ -1,8 +1,10 @@
-"""OpenVINO and NNCF without their telemetry, which goes out over the network as soon as they are imported."""
+"""OpenVINO and NNCF without telemetry, which goes out over the network once they are imported, and without chatter."""
 
+import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from types import ModuleType
 
 _REPORTS = "openvino_telemetry"
@@ -25,3 +27,15 @@ def no_telemetry() -> Iterator[None]:
             del modules[_REPORTS]
         else:
             modules[_REPORTS] = before  # type: ignore[assignment]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let NNCF print neither what it does nor how far it is, nor torch that NNCF's operators, once loaded, find no GPU."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logging.disable(before)

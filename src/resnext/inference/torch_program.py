@@ -5,10 +5,9 @@ the words and the tensors alone, for the network that the manifest describes; th
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from torch.export import ExportedProgram
 from resnext.artefact.address import MAX_BYTES
 from resnext.artefact.manifest import Manifest
 from resnext.artefact.store import ArtefactError
-from resnext.inference.fuse import fuse
-from resnext.model.forms import build
+from resnext.model.blocks import ConvNorm
+from resnext.model.forms import skeleton
+from resnext.spec.architecture import Architecture
 from resnext.spec.value import SpecError
 
 SUFFIX = ".pt2"
@@ -48,50 +48,57 @@ def open_program(path: Path) -> tuple[nn.Module, Manifest]:
     """
     if not path.is_file():
         raise ArtefactError(f"no exported network at {path}, which does not exist or is not a file")
-    tensors, manifest = _read(path)
-    side = manifest.preprocessing.image_size
-    network = fuse(build(manifest.architecture), torch.zeros(1, manifest.architecture.input_channels, side, side))
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError:
-        raise ArtefactError(
-            f"{path} does not hold the weights of the {manifest.architecture.name} that it names"
-        ) from None
+        with ZipFile(path) as file:
+            return _read(file, path.stat().st_size)
+    except (ArtefactError, SpecError) as error:
+        raise ArtefactError(f"{path} cannot be read: {error}") from None
+    except MemoryError:
+        raise
+    except Exception:  # a damaged file makes zipfile and json raise almost anything
+        raise ArtefactError(f"{path} is not a whole program that resnext export wrote") from None
+
+
+def _read(file: ZipFile, num_bytes: int) -> tuple[nn.Module, Manifest]:
+    """Read the manifest, and the tensors of the network that it describes, which have to fit into so many bytes."""
+    if num_bytes > MAX_BYTES or any(record.compress_type != ZIP_STORED for record in file.infolist()):
+        raise ArtefactError(f"it is compressed, or has more than {MAX_BYTES:,} bytes")
+    root = file.namelist()[0].partition("/")[0]
+    manifest = Manifest.from_json(file.read(f"{root}/extra/{_MANIFEST}").decode())
+    listed = json.loads(file.read(f"{root}/data/weights/model_weights_config.json"))["config"]
+    network = _folded(manifest.architecture)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    fits = _NUM_BYTES * sum(shape.numel() for shape in shapes.values()) <= num_bytes
+    if not fits or {name: _shape(entry) for name, entry in listed.items()} != shapes:
+        raise ArtefactError(f"it does not hold the weights of the {manifest.architecture.name} that it names")
+    tensors = {
+        name: _tensor(file, f"{root}/data/weights/{entry['path_name']}", entry) for name, entry in listed.items()
+    }
+    network.load_state_dict(tensors, assign=True)
     return network, manifest
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Manifest]:
-    """Read the tensors of a program by their names in the network, and its manifest."""
-    try:
-        with ZipFile(path) as file:
-            _check_unpacked(path, file)
-            root = file.namelist()[0].partition("/")[0]
-            manifest = Manifest.from_json(file.read(f"{root}/extra/{_MANIFEST}").decode())
-            listed = json.loads(file.read(f"{root}/data/weights/model_weights_config.json"))["config"]
-            tensors = {name: _tensor(file, f"{root}/data/weights", entry) for name, entry in listed.items()}
-    except (BadZipFile, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        if isinstance(error, ArtefactError | SpecError):
-            raise ArtefactError(f"{path} cannot be read: {error}") from None
-        raise ArtefactError(f"{path} is not a whole program that resnext export wrote") from None
-    return tensors, manifest
+def _folded(architecture: Architecture) -> nn.Module:
+    """Return a network without weights, in which each convolution has a bias in place of its batch normalisation."""
+    network = skeleton(architecture).eval()
+    for module in [*network.modules()]:
+        if isinstance(module, ConvNorm):
+            module.conv.bias = nn.Parameter(torch.empty(module.conv.out_channels, device="meta"))
+            module.set_submodule("norm", nn.Identity())
+    return network
 
 
-def _check_unpacked(path: Path, file: ZipFile) -> None:
-    """Refuse records that are larger than the file, before they are unpacked: torch compresses none."""
-    num_bytes = sum(record.file_size for record in file.infolist())
-    if num_bytes > min(path.stat().st_size, MAX_BYTES):
-        raise ArtefactError(f"it would take {num_bytes:,} bytes once unpacked")
+def _shape(entry: Any) -> torch.Size:
+    return torch.Size(size["as_int"] for size in entry["tensor_meta"]["sizes"])
 
 
-def _tensor(file: ZipFile, folder: str, entry: Any) -> Tensor:
+def _tensor(file: ZipFile, record: str, entry: Any) -> Tensor:
     """Read a tensor of single precision that lies in its record in order, as `write_program` leaves them all."""
-    meta = entry["tensor_meta"]
-    shape = [size["as_int"] for size in meta["sizes"]]
-    content = file.read(f"{folder}/{entry['path_name']}")
+    meta, shape = entry["tensor_meta"], _shape(entry)
     is_plain = not entry["use_pickle"] and (meta["dtype"], meta["layout"]) == (_FLOAT32, _STRIDED)
-    if not is_plain or len(content) != _NUM_BYTES * math.prod(shape):
+    if not is_plain or file.getinfo(record).file_size != _NUM_BYTES * shape.numel():
         raise ArtefactError("it holds tensors of another kind than fp32")
-    tensor = torch.frombuffer(bytearray(content), dtype=torch.float32).view(shape)
+    tensor = torch.frombuffer(bytearray(file.read(record)), dtype=torch.float32).view(shape)
     if [stride["as_int"] for stride in meta["strides"]] != list(tensor.stride()):
         raise ArtefactError("it holds tensors in another layout than a row after the other")
     return tensor

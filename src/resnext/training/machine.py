@@ -74,6 +74,11 @@ class Machine:
         return self.fuses or self.saves_memory
 
     @property
+    def keeps_memory(self) -> bool:
+        """Whether the process keeps the memory that it frees: where a network is fused on the CPU."""
+        return self.is_fused and self.torch_device().type == "cpu"
+
+    @property
     def num_loader_threads(self) -> int:
         """How many threads of this process load images."""
         if self.num_threads is not None:
@@ -91,7 +96,7 @@ class Machine:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
-        if self.is_fused and self.torch_device().type == "cpu":
+        if self.keeps_memory:
             keep_freed_memory()
 
 

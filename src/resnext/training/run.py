@@ -141,7 +141,7 @@ class Run:
             dtype=self.machine.dtype,
             autocast_dtype=self.machine.autocast_dtype(self.device),
             micro_batch_size=self.machine.micro_batch_size,
-            keeps_memory=self.machine.is_fused,
+            keeps_memory=self.machine.keeps_memory,
             class_weights=self._class_weights(),
         )
 
