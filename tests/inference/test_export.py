@@ -213,7 +213,7 @@ def test_int8_that_holds_is_kept_with_what_it_costs_and_is_loaded_as_int8(weight
         with pytest.raises(
             EngineError, match=rf"^precision = '{precision}': .* is in int8; give the artefact for another"
         ):
-            resnext.load(made.path, precision=precision)  # type: ignore[arg-type]
+            resnext.load(made.path, precision=precision)
 
 
 def test_int8_that_costs_too_much_is_not_kept(weights: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def no_telemetry() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let NNCF print neither what it does nor how far it is, nor torch that NNCF's operators, once loaded, find no GPU."""
+    """Let NNCF print neither what it does nor how far it is, nor torch, as NNCF loads, that there is no GPU."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
