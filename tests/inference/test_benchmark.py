@@ -88,7 +88,7 @@ def test_figures_follow_from_the_times_of_calls(subject: Subject, monkeypatch: p
     product = Product(precision="fp32", library="some", run=clock.taking(lambda: 4.0, logits), macs=1_000_000)
     monkeypatch.setattr(contest, "time", clock)
     monkeypatch.setattr(benchmark, "quickest_product", lambda _: product)
-    late = iter([2.0] * 2 + [2.0] * 18 + [10.0] * 2)  # one call to compare logits, one to warm up
+    late = iter([2.0] + [2.0, 2.0] * 18 + [2.0, 10.0] * 2)  # one call to compare logits, and two a round
     slow = entrant("a peer", lambda _: clock.taking(lambda: 8.0, logits))
     fast = entrant("b peer", lambda _: clock.taking(lambda: next(late), logits))
     speed = measure(subject, [slow, fast], 20, with_memory=False)

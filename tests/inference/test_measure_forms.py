@@ -179,7 +179,7 @@ def test_a_gain_that_does_not_repeat_is_not_chosen(measured: Callable[..., Layer
     def lucky_at_first(layer: nn.Module) -> float:
         nonlocal num_calls
         num_calls += is_dense(layer)
-        return 6.0 if is_dense(layer) and num_calls < 18 else 10.0
+        return 6.0 if is_dense(layer) and num_calls < 32 else 10.0
 
     forms = measured(lucky_at_first)
     assert forms.timings[4].gain is not None

@@ -62,13 +62,15 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
 
 
 def _timed(engines: Mapping[EngineName, Engine], ready: Ready) -> dict[EngineName, float]:
-    """Return the median milliseconds an image, each engine in turn, after a call that is not counted."""
-    for engine in engines.values():
-        engine(ready.example)
+    """Return the median milliseconds an image, each engine in turn, and each after a call that is not counted.
+
+    Threads of the engine before may still wait, busily, for more to do.
+    """
     seconds: dict[EngineName, list[float]] = {name: [] for name in engines}
     began = time.perf_counter()
     for _ in range(_NUM_ROUNDS):
         for name, engine in engines.items():
+            engine(ready.example)
             start = time.perf_counter()
             engine(ready.example)
             if ready.example.is_cuda:

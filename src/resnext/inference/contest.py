@@ -41,18 +41,18 @@ def race(contestants: Mapping[Name, Callable[[], object]], num_rounds: int) -> d
 def race_calls(contestants: Mapping[Name, Callable[[], object]], num_rounds: int) -> dict[Name, list[list[float]]]:
     """Run contestants as `race` does, and return the milliseconds of every call, round by round.
 
-    In a round a contestant is called over and over for 5 ms, at least once. Before the first round each is warmed up.
+    In a round a contestant is called once uncounted, because the threads of the one before may still wait, busily, for
+    more to do, and then over and over for 5 ms, at least once.
     Raises `ValueError` where `num_rounds` is below 9.
     """
     if num_rounds < LEAST_ROUNDS:
         raise ValueError(f"num_rounds = {num_rounds}: at least {LEAST_ROUNDS} are needed to tell a gain from noise")
-    for run in contestants.values():
-        _calls_ms(run)
     times: dict[Name, list[list[float]]] = {name: [] for name in contestants}
     order, random = list(contestants), Random(0)
     for _ in range(num_rounds):
         random.shuffle(order)
         for name in order:
+            contestants[name]()
             times[name].append(_calls_ms(contestants[name]))
     return times
 
