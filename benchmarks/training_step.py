@@ -90,6 +90,7 @@ def our_step(model: str, way: str, batch: int, size: int) -> Callable[[], object
         device=CPU,
         dtype=machine.dtype,
         keeps_memory=machine.keeps_memory,
+        saves_memory=machine.saves_memory,
     )
     pixels = torch.randint(256, (batch, 3, size, size), dtype=torch.uint8)
     labels = torch.arange(batch) % 10

@@ -53,7 +53,7 @@ class Learner:
 
     `model` computes what `state.network` does, compiled or in many processes. Parts hold whole groups of batch norm,
     so that their number changes rounding and memory alone; where memory ends, they are made smaller. `keeps_memory`
-    goes with `heap.keep_freed_memory`. `class_weights` (classes,) weigh the losses of images by their classes.
+    goes with `heap.keep_freed_memory`; with `saves_memory` what is free is then given back after every step. `class_weights` (classes,) weigh the losses of images by their classes.
     """
 
     state: TrainingState
@@ -65,6 +65,7 @@ class Learner:
     autocast_dtype: torch.dtype | None = None
     micro_batch_size: int | None = None
     keeps_memory: bool = False
+    saves_memory: bool = False
     class_weights: Tensor | None = None
     _num_taken: int = field(default=0, init=False)
 
@@ -106,7 +107,7 @@ class Learner:
             raise NonFiniteLossError(where, state.step + 1, _joined(self.world, batch.names))
         self._update()
         self._num_taken += 1
-        if self.keeps_memory and self._num_taken <= _NUM_UNSETTLED_STEPS:
+        if self.keeps_memory and (self.saves_memory or self._num_taken <= _NUM_UNSETTLED_STEPS):
             give_back_freed_memory()
         left_out = _joined(self.world, batch.left_out) if num_left_out else ()
         return Outcome(int(num_images), int(num_correct), loss_sum / num_images, left_out)

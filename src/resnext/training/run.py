@@ -142,6 +142,7 @@ class Run:
             autocast_dtype=self.machine.autocast_dtype(self.device),
             micro_batch_size=self.machine.micro_batch_size,
             keeps_memory=self.machine.keeps_memory,
+            saves_memory=self.machine.saves_memory,
             class_weights=self._class_weights(),
         )
 
