@@ -53,7 +53,8 @@ class Learner:
 
     `model` computes what `state.network` does, compiled or in many processes. Parts hold whole groups of batch norm,
     so that their number changes rounding and memory alone; where memory ends, they are made smaller. `keeps_memory`
-    goes with `heap.keep_freed_memory`; with `saves_memory` what is free is then given back after every step. `class_weights` (classes,) weigh the losses of images by their classes.
+    goes with `heap.keep_freed_memory`; with `saves_memory` what is free is then given back after every step.
+    `class_weights` (classes,) weigh the losses of images by their classes.
     """
 
     state: TrainingState
