@@ -115,9 +115,9 @@ def report(data: str, error: float, found: dict[str, dict[str, Any]]) -> None:
     lines += [
         "",
         f"int8: top-1 {cost['int8_top1_percent']:.2f} % against {cost['fp32_top1_percent']:.2f} % in fp32 on the images"
-        f" of the gate, which lets it fall by {MAX_DROP} points; {cost['num_put_back']} of {cost['num_layers']} layers put"
-        " back. Opened alone: by its library in a"
-        " process without this package, torchvision's weights with strict=True.",
+        f" of the gate, which lets it fall by {MAX_DROP} points; layers put back: {cost['num_put_back']} of"
+        f" {cost['num_layers']}. Opened alone: by its library in a process without this package, torchvision's weights"
+        " with strict=True.",
     ]
     here = Path(__file__).with_suffix("")
     written = {"model": MODEL, "image_size": IMAGE_SIZE, "epochs": EPOCHS, "data": data, "top1_error_percent": error}
