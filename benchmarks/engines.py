@@ -120,19 +120,19 @@ def contestants(batch_size: int) -> Iterator[Contestant]:
     ]
     if batch_size > 1:
         ways.append(("by hand", "OpenVINO, throughput", openvino_throughput))
-    for library, setting, make in [*ways, ("resnext", "auto", auto)]:
-        yield Contestant(library=library, setting=setting, precision="fp32", make=make)
+    for framework, setting, make in [*ways, ("resnext", "auto", auto)]:
+        yield Contestant(framework=framework, setting=setting, precision="fp32", make=make)
 
 
 def ours_against(speed: Speed) -> dict[str, Ratio | float]:
     """Compare `auto` with what it has goals against, within rounds; what could not be had is not there."""
     rows = [row for row in speed.rows if row.figures]
-    own = next(row for row in rows if row.library == "resnext")
+    own = next(row for row in rows if row.framework == "resnext")
     assert own.figures is not None
     found: dict[str, Ratio | float] = {EAGER: own.figures.times_as_fast}
     if frozen := [row for row in rows if "Inductor" in row.setting]:
         found[FROZEN] = _ratio(frozen[0], own)
-    if by_hand := [row for row in rows if row.library == "by hand"]:
+    if by_hand := [row for row in rows if row.framework == "by hand"]:
         found[BY_HAND] = _ratio(min(by_hand, key=_latency), own)
     return {**found, CEILING: own.figures.ceiling_fraction}
 
@@ -156,7 +156,7 @@ def page(measured: Mapping[int, tuple[Speed, str]], place: Mapping[str, Any]) ->
         yield "| | ms an image, p50 | p95 | times as fast (95 %) | of the ceiling |\n|---|---:|---:|---:|---:|"
         yield from (_line(row) for row in speed.rows)
         [ceiling] = speed.ceilings
-        limit = f"{ceiling.gflops_per_second:.0f} GFLOP/s ({ceiling.library})"
+        limit = f"{ceiling.gflops_per_second:.0f} GFLOP/s ({ceiling.computed_by})"
         yield f"\n{chosen[0].upper()}{chosen[1:]}. Ceiling: {limit}. {speed.num_rounds} rounds.\n"
         yield "| `auto` against | found | goal |\n|---|---:|---:|"
         for name, ratio in ours_against(speed).items():

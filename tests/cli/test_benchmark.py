@@ -178,7 +178,7 @@ def test_the_table_is_json_and_a_picture_too(cli: Cli, artefact: Path, tmp_path:
     found = json.loads(shown.out)
     assert (found["subject"], found["batch_size"], found["image_size"]) == (str(artefact), 3, 16)
     assert {"torch", "torchvision"} <= found["versions"].keys()
-    rows = {f"{row['library']} {row['setting']}": row for row in found["rows"]}
+    rows = {f"{row['framework']} {row['setting']}": row for row in found["rows"]}
     assert list(rows) == in_torch
     assert rows["resnext torch"]["figures"]["images_per_second"] > 0
     assert rows["torchvision eager"]["figures"] is None

@@ -55,14 +55,14 @@ def subject(randomised: Callable[..., None]) -> Subject:
 
 
 def entrant(name: str, make: Callable[[Subject], Run]) -> Contestant:
-    library, _, setting = name.partition(" ")
-    return Contestant(library=library, setting=setting, precision="fp32", make=make)
+    framework, _, setting = name.partition(" ")
+    return Contestant(framework=framework, setting=setting, precision="fp32", make=make)
 
 
 THEIRS = entrant("torchvision eager", partial(eager, "torchvision"))
 PLAIN = entrant("resnext eager", partial(eager, "resnext"))
 OURS = Contestant(
-    library="resnext", setting="torch", precision="fp32", make=partial(ours, "torch", "fp32"), engine="torch"
+    framework="resnext", setting="torch", precision="fp32", make=partial(ours, "torch", "fp32"), engine="torch"
 )
 
 
@@ -72,7 +72,7 @@ def test_each_contestant_has_a_row_in_its_order_beside_the_first(subject: Subjec
     assert [row.name for row in speed.rows] == ["torchvision eager", "resnext eager", "resnext torch"]
     assert speed.reference == speed.rows[0]
     assert [row.is_auto for row in speed.rows] == [False, False, True]
-    assert [(found.precision, found.library.split(",")[0]) for found in speed.ceilings] == [("fp32", "torch")]
+    assert [(found.precision, found.computed_by.split(",")[0]) for found in speed.ceilings] == [("fp32", "torch")]
     assert told[-1] == "Timing 3 contestants in 9 rounds"
     for row in speed.rows:
         assert row.figures is not None
@@ -85,7 +85,7 @@ def test_each_contestant_has_a_row_in_its_order_beside_the_first(subject: Subjec
 def test_figures_follow_from_the_times_of_calls(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     logits = answer(subject.network, subject.example)
-    product = Product(precision="fp32", library="some", run=clock.taking(lambda: 4.0, logits), macs=1_000_000)
+    product = Product(precision="fp32", computed_by="some", run=clock.taking(lambda: 4.0, logits), macs=1_000_000)
     monkeypatch.setattr(contest, "time", clock)
     monkeypatch.setattr(benchmark, "quickest_product", lambda _: product)
     late = iter([2.0] + [2.0, 2.0] * 18 + [2.0, 10.0] * 2)  # one call to compare logits, and two a round

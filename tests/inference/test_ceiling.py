@@ -42,4 +42,4 @@ def test_the_quickest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     runs = {"slow": lambda: repeated(2000), "quick": lambda: repeated(1), "slower": lambda: repeated(3000)}
     monkeypatch.setattr(ceiling, "_products", lambda _: runs)
-    assert quickest_product("fp32").library == "quick"
+    assert quickest_product("fp32").computed_by == "quick"

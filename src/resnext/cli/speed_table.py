@@ -68,7 +68,7 @@ def _bars(speed: Speed) -> Iterator[Bar]:
                 name=f"{_name(row)}, {row.precision}",
                 latency_ms_p50=row.figures.latency_ms_p50,
                 latency_ms_p95=row.figures.latency_ms_p95,
-                is_ours=row.library == "resnext",
+                is_ours=row.framework == "resnext",
             )
 
 
@@ -91,7 +91,7 @@ def _print_table(console: "Console", title: str, speed: Speed) -> None:
     for ceiling in speed.ceilings:
         console.print(
             f"ceiling {ceiling.precision}: {ceiling.gflops_per_second:,.0f} GFLOP/s, {SIDE}x{SIDE} matrices multiplied"
-            f" by {ceiling.library}"
+            f" by {ceiling.computed_by}"
         )
     if any(row.memory for row in speed.rows):
         console.print(

@@ -48,7 +48,7 @@ class Row:
     it is the engine that `auto` takes.
     """
 
-    library: str
+    framework: str
     setting: str
     precision: FloatPrecision
     figures: Figures | None = None
@@ -60,7 +60,7 @@ class Row:
     @property
     def name(self) -> str:
         """Library and setting in words."""
-        return f"{self.library} {self.setting}"
+        return f"{self.framework} {self.setting}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Ceiling:
     """The quickest product of matrices in a precision, and what computed it; a multiply-accumulate counts as two."""
 
     precision: FloatPrecision
-    library: str
+    computed_by: str
     gflops_per_second: float
 
 
@@ -123,7 +123,7 @@ def measure(
 def _enter(entrant: Contestant, subject: Subject, tell: Tell) -> tuple[Row, Run | None]:
     """Make a contestant and compare its logits with the module's; without a run where that does not work."""
     tell(f"Making {entrant.name}, {entrant.precision}")
-    row = Row(library=entrant.library, setting=entrant.setting, precision=entrant.precision)
+    row = Row(framework=entrant.framework, setting=entrant.setting, precision=entrant.precision)
     try:
         run = entrant.make(subject)
         found = run().double()
@@ -181,7 +181,7 @@ class _Contest:
         """Return the ceiling of a precision."""
         product = self.products[precision]
         gflops_per_second = 2 * product.macs / median(self._quickest(product)) / 1e6
-        return Ceiling(precision=precision, library=product.library, gflops_per_second=gflops_per_second)
+        return Ceiling(precision=precision, computed_by=product.computed_by, gflops_per_second=gflops_per_second)
 
     def _ratio(self, product: Product, entrant: Contestant) -> float:
         return times_as_fast(self._quickest(product), self._quickest(entrant)).median

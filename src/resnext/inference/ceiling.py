@@ -27,7 +27,7 @@ class Product:
     """The quickest product in a precision; calling `run` computes it once. `macs` are its multiply-accumulates."""
 
     precision: FloatPrecision
-    library: str
+    computed_by: str
     run: Callable[[], Tensor]
     macs: int
 
@@ -36,11 +36,11 @@ def quickest_product(precision: FloatPrecision) -> Product:
     """Return the quickest product in a precision, each tried twice after a call that is not counted."""
     runs = _products(precision)
     times: dict[str, float] = {}
-    for library, run in runs.items():
+    for name, run in runs.items():
         run()
-        times[library] = min(quickest_ms(run) for _ in range(_NUM_TRIALS))
-    library = min(times, key=times.__getitem__)
-    return Product(precision=precision, library=library, run=runs[library], macs=SIDE**3)
+        times[name] = min(quickest_ms(run) for _ in range(_NUM_TRIALS))
+    quickest = min(times, key=times.__getitem__)
+    return Product(precision=precision, computed_by=quickest, run=runs[quickest], macs=SIDE**3)
 
 
 def _products(precision: FloatPrecision) -> dict[str, Callable[[], Tensor]]:

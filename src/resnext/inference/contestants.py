@@ -34,13 +34,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """A library and a setting of it; `make` returns what computes the logits of the subject's batch once.
+    """A framework, or who else calls it, and a setting of it; `make` returns what computes the logits of a batch once.
 
     `engine` is the one of ours that it is, where it is one. `make` is a function of a module, or a `partial` of one, so
     that another process can be handed it. It raises `ValueError` where the contestant cannot be had.
     """
 
-    library: str
+    framework: str
     setting: str
     precision: FloatPrecision
     make: Callable[[Subject], Run]
@@ -48,8 +48,8 @@ class Contestant:
 
     @property
     def name(self) -> str:
-        """Library and setting in words."""
-        return f"{self.library} {self.setting}"
+        """Framework and setting in words."""
+        return f"{self.framework} {self.setting}"
 
 
 def contestants(*, compiled: bool = False) -> tuple[Contestant, ...]:
@@ -73,20 +73,24 @@ def _of_precision(precision: FloatPrecision, compiled: bool) -> list[Contestant]
     own: tuple[EngineName, ...] = (*engines, "onnxruntime", "openvino")
     return found + [
         Contestant(
-            library="resnext", setting=engine, precision=precision, make=partial(ours, engine, precision), engine=engine
+            framework="resnext",
+            setting=engine,
+            precision=precision,
+            make=partial(ours, engine, precision),
+            engine=engine,
         )
         for engine in own
     ]
 
 
 def _eager(library: Library) -> Contestant:
-    return Contestant(library=library, setting="eager", precision="fp32", make=partial(eager, library))
+    return Contestant(framework=library, setting="eager", precision="fp32", make=partial(eager, library))
 
 
 def _peer_on(library: Library, engine: EngineName, precision: FloatPrecision) -> Contestant:
     setting = "channels_last, folded" if engine == "torch" else "compiled, frozen"
     return Contestant(
-        library=library, setting=setting, precision=precision, make=partial(tuned, library, engine, precision)
+        framework=library, setting=setting, precision=precision, make=partial(tuned, library, engine, precision)
     )
 
 
