@@ -56,8 +56,8 @@ class CompiledEngine:
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return logits (batch, classes) of normalised images."""
-        missing = max(0, self._batch_size - len(pixels))
-        filled = F.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing))
+        missing = self._batch_size - len(pixels)
+        filled = F.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing > 0 else pixels  # which would copy them
         try:
             return self._network(_laid_out(filled, self.precision))[: len(pixels)].float()  # type: ignore[no-any-return]
         except torch._dynamo.exc.TorchDynamoException as error:
