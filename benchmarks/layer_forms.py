@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from resnext.inference.contest import Ratio, race, times_as_fast
-from resnext.inference.engine import EngineName, FloatPrecision, precisions_here
+from resnext.inference.engine import EngineName, precisions_of
 from resnext.inference.engines import Ready
 from resnext.inference.layer_forms import DEFAULT, Variant
 from resnext.inference.measure_forms import (
@@ -55,11 +55,6 @@ class AtBatch:
 
 
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "onnxruntime")
-
-
-def precisions_of(engine: EngineName) -> tuple[FloatPrecision, ...]:
-    """Return the precisions in which an engine computes here."""
-    return ("fp32",) if engine == "onnxruntime" else precisions_here()
 
 
 def measured(network: Network, layers: Sequence[GroupedLayer], engine: EngineName) -> Iterator[LayerForms]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from resnext.cli.console import messages, results, table
 from resnext.inference.chosen_forms import remember_forms
 from resnext.inference.contest import Ratio
-from resnext.inference.engine import DTYPES, EngineName, FloatPrecision, precisions_here
+from resnext.inference.engine import DTYPES, EngineName, FloatPrecision, precisions_of
 from resnext.inference.engines import Ready
 from resnext.inference.layer_forms import DEFAULT
 from resnext.inference.measure_forms import (
@@ -47,7 +47,7 @@ class Case:
     @property
     def precisions(self) -> tuple[FloatPrecision, ...]:
         """Those in which the engine computes here."""
-        return ("fp32",) if self.engine == "onnxruntime" else precisions_here()
+        return precisions_of(self.engine)
 
 
 def show_layer_forms(case: Case, *, as_json: bool) -> None:

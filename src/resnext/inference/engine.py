@@ -50,6 +50,11 @@ def precisions_here() -> tuple[FloatPrecision, ...]:
     return ("fp32", "bf16") if has_bf16 else ("fp32",)
 
 
+def precisions_of(engine: EngineName) -> tuple[FloatPrecision, ...]:
+    """Return the precisions in which an engine computes on this processor; ONNX Runtime has fp32 alone."""
+    return ("fp32",) if engine == "onnxruntime" else precisions_here()
+
+
 def check_precision(precision: Precision, device: torch.device) -> FloatPrecision:
     """Return a precision that an engine takes a network in.
 

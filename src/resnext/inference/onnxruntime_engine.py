@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from resnext.inference.engine import EngineError, EngineName, FloatPrecision
+from resnext.inference.engine import EngineError, EngineName, FloatPrecision, precisions_of
 
 _INSTALL = "pip install 'resnext[onnx]'"
 _FATAL = 4
@@ -21,8 +21,8 @@ class OnnxRuntimeEngine:
 
     def __init__(self, model: bytes, precision: FloatPrecision = "fp32") -> None:
         runtime = _onnxruntime()
-        if precision == "bf16":
-            raise EngineError("precision = 'bf16': ONNX Runtime computes in fp32 on a CPU; use engine 'torch'")
+        if precision not in precisions_of(self.name):
+            raise EngineError(f"precision = {precision!r}: ONNX Runtime computes in fp32 on a CPU; use engine 'torch'")
         self.precision: FloatPrecision = precision
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
