@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,6 +85,7 @@ def test_an_export_answers_as_the_artefact_does_and_says_so(weights: Path, made:
     assert certificate == made.certificate
     found = certificate.agreement
     assert (found.num_images, found.percent) == (64, 100)
+    assert re.fullmatch(r"\w+ \d+(\.\d+)+(\+\w+)?", certificate.runtime)
     assert 0 <= found.largest_difference <= 1e-4 * found.largest_logit
     for name, digest in certificate.files.items():
         assert sha256(made.path.with_name(name).read_bytes()).hexdigest() == digest

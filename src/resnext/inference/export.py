@@ -186,7 +186,7 @@ def _certificate(
     runtime = FORMATS[to].runtime
     return Certificate(
         format=to,
-        runtime=f"{runtime} {import_module(runtime).__version__}",
+        runtime=f"{runtime} {import_module(runtime).__version__.partition('-')[0]}",  # OpenVINO adds its build
         files={part.name: _sha256(part) for part in parts},
         artefact=digest_of("", subject.network.state_dict()),
         agreement=found,
