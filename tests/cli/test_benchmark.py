@@ -14,7 +14,7 @@ from resnext.inference.contest import Ratio
 from resnext.inference.contestants import contestants
 from resnext.inference.engine import EngineName
 from resnext.inference.engines import Ready, installed
-from resnext.inference.memory import Memory, key_of
+from resnext.inference.remembered import Memory, key_of
 
 Cli = Callable[..., Any]
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,11 @@ from torch import Tensor, nn
 
 import resnext
 from resnext.inference import choice as engine_choice
-from resnext.inference import memory
 from resnext.inference.choice import Choice, choose
+from resnext.inference.chosen_forms import remember_forms
 from resnext.inference.engines import Ready, installed
-from resnext.inference.memory import Memory, key_of
+from resnext.inference.layer_forms import Variant
+from resnext.inference.remembered import Memory
 
 
 @pytest.fixture(autouse=True)
@@ -42,15 +44,32 @@ def only_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("only_torch")
 def test_a_choice_is_remembered_for_the_same_network_batch_and_precision_and_made_anew_for_others(
-    network: nn.Module, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module,
 ) -> None:
     first, _ = choose(Ready(network, images(2)))
     again, engine = choose(Ready(network, images(2)))
     assert (again.engine, again.is_remembered, engine.name) == (first.engine, True, first.engine)
     assert not choose(Ready(network, images(3)))[0].is_remembered
     assert not choose(Ready(resnext.build("resnext11_1x4d"), images(2)))[0].is_remembered
-    monkeypatch.setattr(memory, "version", lambda package: "another")
-    assert not choose(Ready(network, images(2)))[0].is_remembered
+
+
+@pytest.mark.usefixtures("only_torch")
+def test_a_choice_is_made_anew_once_layers_take_other_forms(network: nn.Module) -> None:
+    ready = Ready(network, images(2))
+    choose(ready)
+    name = next(name for name, module in ready.network.named_modules() if getattr(module, "groups", 1) > 1)
+    remember_forms(ready.network, ready.example, "openvino", "fp32", {name: Variant(2, "channels_last")})
+    assert not choose(ready)[0].is_remembered
+    assert choose(ready)[0].is_remembered
+
+
+@pytest.mark.usefixtures("only_torch")
+def test_an_accelerated_module_says_which_engine_was_chosen_and_why(network: nn.Module) -> None:
+    fast = resnext.accelerate(network, images(2))
+    assert (fast.name, fast.precision) == ("torch", "fp32")
+    assert fast.choice is not None and fast.choice.words() == "engine torch, the only one installed here"
+    assert fast(images(2)).shape == (2, 10)
+    assert resnext.accelerate(network, images(2), engine="torch").choice is None
 
 
 @pytest.mark.usefixtures("only_torch")
@@ -58,7 +77,7 @@ def test_a_choice_is_remembered_for_the_same_network_batch_and_precision_and_mad
 def test_a_damaged_memory_is_measured_anew_and_mended(network: nn.Module, damaged: str) -> None:
     ready = Ready(network, images(2))
     choose(ready)
-    key = key_of(ready.network, ready.example, "fp32")
+    [key] = json.loads(Memory("engines").path().read_text())
     Memory("engines").path().write_text(damaged.replace("KEY", key))
     assert not choose(ready)[0].is_remembered
     assert choose(ready)[0].is_remembered

@@ -13,6 +13,7 @@ from resnext.inference.engine import EngineError, EngineName, Precision, precisi
 from resnext.inference.engines import ENGINES, Ready, installed
 from resnext.inference.onnxruntime_engine import OnnxRuntimeEngine
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
+from resnext.inference.torch_engine import CompiledEngine
 
 SIZE = 32
 NEEDS = {"onnxruntime": ("onnxscript", "onnxruntime"), "openvino": ("openvino",)}
@@ -96,6 +97,22 @@ def test_a_compiled_network_gives_the_same_logits_and_fills_up_a_smaller_batch(
     engine = resnext.accelerate(network, images(4), engine="compiled")
     for given in (images(4), images(1)):
         assert_near(engine(given), network(given).detach(), 1e-5)
+
+
+def test_a_compiled_network_does_not_copy_a_batch_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = CompiledEngine(nn.Flatten(), 4)
+    given: list[Tensor] = []
+
+    def note(pixels: Tensor) -> Tensor:
+        given.append(pixels)
+        return pixels
+
+    monkeypatch.setattr(engine, "_network", note)
+    laid_out = images(4).to(memory_format=torch.channels_last)
+    engine(laid_out)
+    engine(laid_out[:3])
+    assert given[0].data_ptr() == laid_out.data_ptr()
+    assert len(given[1]) == 4
 
 
 def test_a_network_is_left_as_it_was(randomised: Callable[..., None]) -> None:

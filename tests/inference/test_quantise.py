@@ -211,7 +211,11 @@ def test_what_cannot_be_used_is_one_sentence(
     ("arguments", "said"),
     [
         ({"precision": "int8", "engine": "torch"}, "engine = 'torch': only 'openvino' computes in int8; "),
-        ({"precision": "fp32"}, "precision = 'fp32': calibration= and score= are for 'int8'; "),
+        ({"precision": "fp32"}, "precision = 'fp32': calibration=, score= and max_drop= are for 'int8'; "),
+        (
+            {"precision": "fp32", "calibration": None, "score": None, "max_drop": 1.0},
+            "precision = 'fp32': calibration=, score= and max_drop= are for 'int8'; leave them out",
+        ),
         ({"precision": "int8", "score": None}, "precision = 'int8': a network is quantised first, by resnext export "),
         ({"precision": "int8", "calibration": None}, "precision = 'int8': a network is quantised first, by "),
     ],

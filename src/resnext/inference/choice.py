@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import torch
 
-from resnext.inference.engine import Engine, EngineError, EngineName, Precision, check_precision
+from resnext.inference.chosen_forms import recall_forms
+from resnext.inference.engine import Engine, EngineError, EngineName, FloatPrecision, Precision, check_precision
 from resnext.inference.engines import ENGINES, Ready, installed
-from resnext.inference.memory import Memory, key_of
+from resnext.inference.remembered import Memory, key_of
 
 _NUM_ROUNDS, _MOST_SECONDS = 9, 4.0
 _CHOICES = Memory("engines")
@@ -37,10 +38,10 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
     """Return the quickest engine that is installed here, measured on the example, or remembered from an earlier call.
 
     What is remembered holds for the processor, the number of threads, the versions, the network's layers, the shape of
-    the example and the precision. Raises `EngineError` where no engine has the precision.
+    the example, the precision, and the forms that layers take on each engine. Raises `EngineError` where no engine has
+    the precision.
     """
-    check_precision(precision, ready.example.device)
-    key = key_of(ready.network, ready.example, precision)
+    key = _key(ready, check_precision(precision, ready.example.device))
     remembered = _recalled(_CHOICES.recall(key))
     if remembered is not None:
         with suppress(ValueError):  # it may not be there any more
@@ -59,6 +60,12 @@ def choose(ready: Ready, precision: Precision = "fp32") -> tuple[Choice, Engine]
     choice = Choice(engine=quickest, milliseconds=milliseconds)
     _CHOICES.remember(key, {"engine": choice.engine, "milliseconds": dict(choice.milliseconds)})
     return choice, engines[quickest]
+
+
+def _key(ready: Ready, precision: FloatPrecision) -> str:
+    """Return what a choice is held by; forms that are measured later make engines quicker, and the choice is anew."""
+    forms = [recall_forms(ready.network, ready.example, name, precision) for name in ENGINES]
+    return key_of(ready.network, ready.example, precision, repr(forms))
 
 
 def _timed(engines: Mapping[EngineName, Engine], ready: Ready) -> dict[EngineName, float]:

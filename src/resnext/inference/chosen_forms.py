@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from resnext.inference.engine import EngineName, FloatPrecision
 from resnext.inference.layer_forms import Layout, Variant
-from resnext.inference.memory import Memory, key_of
+from resnext.inference.remembered import Memory, key_of
 
 _FORMS = Memory("forms")
 

@@ -14,7 +14,7 @@ from resnext.artefact.sealed import write_atomically
 from resnext.cache import cache_folder
 from resnext.model.device import processor
 
-_VERSIONS = ("resnext", "torch", "onnxruntime", "openvino")
+_VERSIONS = ("resnext", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 _MOST_REMEMBERED = 1000
 
 
