@@ -154,11 +154,22 @@ def test_layers_are_put_back_until_the_accuracy_holds(trained: Trained, quantise
         return 90 - 100 * float((engine(trained.pixels[:64]) - expected).norm() / expected.norm())
 
     lost_whole = score(trained.ready.engine("openvino")) - score(OpenVINOEngine(quantised.model, 8, "int8"))
-    some = quantise(trained.ready, trained.calibration(), score, max_drop=0.7 * lost_whole)
+    told: list[str] = []
+    some = quantise(trained.ready, trained.calibration(), score, 0.7 * lost_whole, told.append)
     assert 0 < some.cost.num_put_back < some.cost.num_layers
     assert 0 < some.cost.drop <= 0.7 * lost_whole
     assert num_quantised_layers(some.model) == some.cost.num_layers - some.cost.num_put_back
     assert score(OpenVINOEngine(some.model, 8, "int8")) == pytest.approx(some.cost.int8_top1_percent)
+    num_places = len(quantisers(quantised.model))
+    assert told[:4] == ["Scoring fp32", "Calibrating on 32 images", "Scoring int8", f"Ranking {num_places} places"]
+    assert all(re.fullmatch(rf"Putting back \d+ of {num_places} places", words) for words in told[4:]) and told[4:]
+
+
+def test_images_of_several_sizes_are_ranked_by_those_of_the_first(trained: Trained) -> None:
+    images = (trained.pixels[:8], F.interpolate(trained.pixels[8:12], size=24))
+    scores = iter((90.0, 80.0))
+    found = quantise(trained.ready, images, lambda _: next(scores, 90.0), 1.0)
+    assert found.cost.drop == 0 and found.cost.num_put_back > 0
 
 
 def test_with_every_quantiser_gone_the_network_is_the_original(trained: Trained, quantised: Quantised) -> None:

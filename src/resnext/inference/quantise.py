@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import openvino
 
 Score = Callable[[Engine], float]
+Tell = Callable[[str], object]
 
 MAX_DROP = 0.3
 ROUNDING = 1e-9
@@ -30,6 +31,10 @@ _MOST_IMAGES = 300
 _NUM_RANKING_IMAGES = 32
 _MOST_PUT_BACK = 1 / 3  # beyond that little of the speed is left
 _NUM_AXES, _ALL = 4, 100
+
+
+def untold(_: str) -> None:
+    """Take what would be told of the work that is being done, and say it to nobody."""
 
 
 class QuantisationError(EngineError):
@@ -72,46 +77,63 @@ class Quantised:
     cost: Cost
 
 
-def quantise(ready: Ready, calibration: Iterable[Tensor], score: Score, max_drop: float = MAX_DROP) -> Quantised:
+def quantise(
+    ready: Ready, calibration: Iterable[Tensor], score: Score, max_drop: float = MAX_DROP, tell: Tell = untold
+) -> Quantised:
     """Return a network as an OpenVINO model in int8 whose top-1 accuracy falls by at most `max_drop` points.
 
     `calibration` is batches of normalised images (batch, channels, height, width) such as the network will see; the
     first 300 images count. `score` takes an engine and returns its top-1 accuracy in percent on other images. Where it
     falls further than allowed, values are left unrounded where rounding does most harm, and the layers that read them
-    are put back to fp32, as few as it takes and at most a third of the places.
+    are put back to fp32, as few as it takes and at most a third of the places. `tell` is told what is being done.
     Raises `DropError`, a `QuantisationError`, where that does not help, `QuantisationError` where the arguments cannot
     be used, and `EngineError` where OpenVINO or NNCF is not installed, or the network is not on the CPU.
     """
     check_device("openvino", ready.example.device)
     if not 0 <= max_drop <= _ALL:
         raise QuantisationError(f"max_drop = {max_drop}: between 0 and 100 points of top-1 accuracy are allowed")
-    nncf, images, original = _nncf(), _images(calibration), openvino_model(ready.program)
+    nncf, images, original = nncf_module(), _images(calibration), openvino_model(ready.program)
     plain = OpenVINOEngine(original, len(ready.example))
     plain(images[0])  # refuses images that the network does not take
+    tell("Scoring fp32")
     fp32 = _top1(score, plain)
     if fp32 <= 1:
         raise QuantisationError(f"score = {fp32:g} in fp32: top-1 accuracy in percent is needed, of a trained network")
-    try:
-        with quiet():
-            whole = nncf.quantize(original, nncf.Dataset([image.numpy() for image in images]), subset_size=_MOST_IMAGES)
-    except Exception as error:  # its own types of error share no base
-        raise QuantisationError(f"NNCF cannot quantise this network ({str(error).strip()})") from None
+    tell(f"Calibrating on {len(images):,} images")
+    whole = _calibrated(nncf, original, images)
+    places = quantisers(whole)
 
     def without(names: Sequence[str]) -> Quantised:
+        tell(f"Putting back {len(names)} of {len(places)} places" if names else "Scoring int8")
         model = put_back(whole, original, names)
-        cost = Cost(
-            fp32_top1_percent=fp32,
-            int8_top1_percent=_top1(score, OpenVINOEngine(model, len(ready.example), "int8")),
-            num_layers=num_quantised_layers(whole),
-            num_put_back=num_quantised_layers(whole) - num_quantised_layers(model),
-        )
-        return Quantised(model, cost)
+        int8 = _top1(score, OpenVINOEngine(model, len(ready.example), "int8"))
+        return Quantised(model, _cost((fp32, int8), num_quantised_layers(whole), num_quantised_layers(model)))
 
     first = without(())
     if first.cost.drop <= max_drop + ROUNDING:
         return first
-    ranked = _ranked(whole, original, images[:_NUM_RANKING_IMAGES])
+    tell(f"Ranking {len(places)} places")
+    ranked = _ranked(whole, original, images)
     return _least(lambda count: without(ranked[:count]), int(len(ranked) * _MOST_PUT_BACK), max_drop)
+
+
+def _cost(top1: tuple[float, float], num_layers: int, num_left: int) -> Cost:
+    """Say what int8 costs, of the accuracies in fp32 and int8 and the layers that were quantised and still are."""
+    return Cost(
+        fp32_top1_percent=top1[0],
+        int8_top1_percent=top1[1],
+        num_layers=num_layers,
+        num_put_back=num_layers - num_left,
+    )
+
+
+def _calibrated(nncf: Any, original: "openvino.Model", images: Sequence[Tensor]) -> "openvino.Model":
+    """Return a model whose every layer is quantised, by the ranges that images show."""
+    try:
+        with quiet():
+            return nncf.quantize(original, nncf.Dataset([image.numpy() for image in images]), subset_size=_MOST_IMAGES)
+    except Exception as error:  # its own types of error share no base
+        raise QuantisationError(f"NNCF cannot quantise this network ({str(error).strip()})") from None
 
 
 def _least(attempt: Callable[[int], Quantised], most: int, max_drop: float) -> Quantised:
@@ -130,11 +152,14 @@ def _least(attempt: Callable[[int], Quantised], most: int, max_drop: float) -> Q
 
 
 def _ranked(whole: "openvino.Model", original: "openvino.Model", images: Sequence[Tensor]) -> list[str]:
-    """Return the names of the quantisers, that without which logits come nearest to those of fp32 first."""
+    """Return the names of the quantisers, that without which logits come nearest to those of fp32 first.
+
+    It is seen from the first 32 images, of those that have the size of the first.
+    """
+    batch = torch.cat([image for image in images if image.shape == images[0].shape][:_NUM_RANKING_IMAGES])
 
     def logits(model: "openvino.Model") -> Tensor:
-        engine = OpenVINOEngine(model, len(images))
-        return torch.cat([engine(image) for image in images])
+        return OpenVINOEngine(model, len(batch))(batch)
 
     expected = logits(original)
     return sorted(
@@ -168,7 +193,8 @@ def _top1(score: Score, engine: Engine) -> float:
     return percent
 
 
-def _nncf() -> Any:
+def nncf_module() -> Any:
+    """Return NNCF. Raises `EngineError` where it is not installed."""
     try:
         with no_telemetry():
             import nncf  # noqa: PLC0415 - an extra
