@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resnext.artefact.manifest import Manifest
     from resnext.data.dataset import Data
     from resnext.evaluation.abstention import Abstention
     from resnext.evaluation.answers import Answers
@@ -39,12 +40,13 @@ class Abstentions:
         }
 
 
-def splits_for_a_threshold(data: "Data", *, is_trusted: bool) -> tuple[str, ...]:
+def splits_for_a_threshold(data: "Data", manifest: "Manifest") -> tuple[str, ...]:
     """Return val, and test where there is one.
 
     Raises `DataError` where a threshold found on val would promise too much: there is none, or, where what is held out
     is not to be trusted, its images may have been trained on.
     """
+    from resnext.cli.held_out import is_trusted
     from resnext.data.dataset import DataError
 
     if "val" not in data.splits:
@@ -52,7 +54,7 @@ def splits_for_a_threshold(data: "Data", *, is_trusted: bool) -> tuple[str, ...]
             f"--target-precision: {data.source} has no val split to find a threshold on, and one found on the test"
             " images would promise too much of them; give data with a val split"
         )
-    if not is_trusted:
+    if not is_trusted(data, manifest):
         raise DataError(
             f"--target-precision: {data.source} is not what the artefact was trained on and has no splits of its own,"
             " so that any of its images may have been trained on; put images that were not into val/ and test/"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnext.cli.held_out import held_out, images_of
 from resnext.cli.options import (
     ENGINE_HELP,
     ClassifierArgument,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from resnext.cli.abstention import Abstentions
-    from resnext.data.dataset import Data, Dataset
+    from resnext.data.dataset import Dataset
     from resnext.data.loader import Loading
     from resnext.data.stream import Stream
     from resnext.evaluation.answers import Answers
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from resnext.spec.protocol import ScoringProtocol
     from resnext.training.world import World
 
-_ALL = "all"
 _MOST_CONFUSED = 25
 _ONLY_CROPS = ("--image-size", "--resize-size", "--batch-size")
 _ONLY_DENSE = ("--scales",)
@@ -119,10 +119,10 @@ def evaluate(
             lambda: open_data(data, download=download, strict=strict, quarantine=quarantine)
         )
         opened = under_classes(read, classifier.class_names)
-        name = split or _held_out(opened, classifier)
-        others = splits_for_a_threshold(opened, is_trusted=_is_trusted(opened, classifier)) if target else ()
+        name = split or held_out(opened, classifier.manifest)
+        others = splits_for_a_threshold(opened, classifier.manifest) if target else ()
         found = {
-            each: _examine(world, classifier, _dataset(opened, each), protocol, loading)
+            each: _examine(world, classifier, images_of(opened, each), protocol, loading)
             for each in dict.fromkeys((name, *others))
         }
     _print_notes(classifier, [*opened.problems, *(line for one in found.values() for line in one.left_out)])
@@ -219,25 +219,6 @@ def _numbers(scales: str) -> tuple[int, ...]:
         return tuple(int(scale) for scale in scales.split(","))
     except ValueError:
         raise SpecError(f"--scales {scales!r}: give whole numbers of pixels with commas between, 224,256,320") from None
-
-
-def _held_out(data: "Data", classifier: "Classifier") -> str:
-    """Return the split that the classifier was not trained on."""
-    if not _is_trusted(data, classifier):
-        return _ALL
-    return "test" if "test" in data.splits else data.selection
-
-
-def _is_trusted(data: "Data", classifier: "Classifier") -> bool:
-    """Tell whether what the data holds out was held out in training too, or came so with the data."""
-    made = classifier.manifest.provenance
-    return data.has_own_splits or (made is not None and data.digest == made.data_digest)
-
-
-def _dataset(data: "Data", split: str) -> "Dataset | Stream":
-    from resnext.data.views import joined
-
-    return joined(tuple(data.splits.values())) if split == _ALL else data.split(split)
 
 
 def _plain(found: _Examined, abstentions: "Abstentions | None") -> dict[str, Any]:
