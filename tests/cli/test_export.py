@@ -103,7 +103,10 @@ def test_int8_is_calibrated_and_scored_on_the_users_data(
     done = cli("export", artefact, *asked, "--out", path, "--data", photos)
     assert (done.status, done.err) == (0, "")
     assert " % in int8 against " in done.out
-    assert json.loads(path.with_name("model.xml.json").read_text())["int8"]["num_layers"] > 0
+    certificate = json.loads(path.with_name("model.xml.json").read_text())
+    assert certificate["int8"]["num_layers"] > 0
+    assert certificate["scored_on"] == f"{photos}, val (the epoch was chosen on them)"
+    assert f" layers put back on {certificate['scored_on']}; top-1 the same for " in done.out
     scored = cli("evaluate", path, photos, "--precision", "int8", "--json")
     assert json.loads(scored.out)["num_images"] == 6
 
@@ -113,13 +116,16 @@ def test_int8_is_calibrated_and_scored_on_the_users_data(
     [
         (("--to", "openvino", "--precision", "int8"), "--precision int8 needs --data"),
         (("--to", "openvino", "--max-drop", "1"), "--max-drop is for --precision int8"),
-        (("--to", "onnx", "--precision", "int8", "--data", "PHOTOS"), "int8 to onnx: OpenVINO alone computes in it"),
+        (("--to", "onnx", "--precision", "int8"), "int8 to onnx: OpenVINO alone computes in it"),
         (("--to", "torch", "--opset", "18"), "opset = 18: torch has none"),
+        (("--to", "onnx", "--opset", "9"), "opset = 9: torch writes ONNX in opsets 18 to 25"),
+        (("--to", "torch", "--out", "model.onnx"), "a file of this format ends in .pt2"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_with_status_2(
-    cli: Callable[..., Any], artefact: Path, photos: Path, arguments: tuple[str, ...], words: str
+def test_wrong_usage_is_refused_with_status_2_before_data_is_looked_for(
+    cli: Callable[..., Any], artefact: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    done = cli("export", artefact, *(photos if each == "PHOTOS" else each for each in arguments))
+    data = () if words.endswith("needs --data") else ("--data", "nowhere")
+    done = cli("export", artefact, *arguments, *data)
     assert (done.status, done.out) == (2, "")
     assert words in done.err

@@ -19,7 +19,8 @@ from resnext.artefact.manifest import Manifest
 from resnext.artefact.store import save_artefact
 from resnext.inference.certificate import Certificate, Format
 from resnext.inference.engine import Engine, EngineError
-from resnext.inference.export import Exported, ExportError, Images, Int8, ParityError
+from resnext.inference.export import Exported, Images, Int8, ParityError, carry_out
+from resnext.inference.export_plan import ExportError, plan_export
 from resnext.inference.formats import FORMATS
 from resnext.inference.samples import sample_images
 from resnext.model.forms import build
@@ -235,6 +236,19 @@ def test_int8_that_holds_in_memory_alone_is_not_kept(weights: Path, tmp_path: Pa
     with pytest.raises(ParityError, match=r"model\.xml is not written: it does not answer as"):
         resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_is_carried_out_telling_what_is_done_and_refuses_int8_that_was_not_planned(
+    weights: Path, tmp_path: Path
+) -> None:
+    plan = plan_export(weights, "torch", tmp_path / "model.pt2")
+    told: list[str] = []
+    made = carry_out(plan, Images("mine", list(sample_images())[:3]), tell=told.append)
+    assert made.path == tmp_path / "model.pt2" and made.path.is_file()
+    assert told == ["Writing model.pt2", "Comparing on mine"]
+    assert " 3 of 3 images, " in made.words and " on mine, as torch " in made.words
+    with pytest.raises(ExportError, match=r"^precision = 'fp32': int8= is for 'int8', and needed there$"):
+        carry_out(plan, int8=Int8([], is_precise))
 
 
 def test_int8_is_openvinos_alone(weights: Path) -> None:

@@ -11,9 +11,11 @@ from resnext.cli.options import ArtefactArgument, DownloadOption
 if TYPE_CHECKING:
     from PIL import Image
 
+    from resnext.artefact.manifest import Manifest
     from resnext.data.dataset import Data, Dataset, Picture
     from resnext.data.stream import Stream
     from resnext.inference.export import Images, Int8
+    from resnext.inference.export_plan import Plan
 
 _MOST_COMPARED, _MOST_CALIBRATING = 1000, 300
 
@@ -38,7 +40,7 @@ def export(
     precision: Annotated[
         Literal["fp32", "int8"],
         typer.Option(
-            help="int8, for openvino, is calibrated on the training images of --data and scored on the others."
+            help="int8, for openvino, is calibrated on training images of --data and scored on the split that chooses."
         ),
     ] = "fp32",
     max_drop: Annotated[
@@ -53,35 +55,47 @@ def export(
     Preprocessing and class names go with it; predict and evaluate take it too. Its own runtime computes it and both
     are compared: where they differ, no file is left. The certificate lies beside it, as FILE.json.
     """
+    from rich.text import Text
+
     from resnext.cli.console import messages, results
     from resnext.data.open import open_data
-    from resnext.inference.export import export as make
+    from resnext.inference.export import carry_out
+    from resnext.inference.export_plan import plan_export
 
     is_int8 = precision == "int8"
     if is_int8 and data is None:
         raise typer.BadParameter("--precision int8 needs --data, to calibrate on and to see what it costs")
     if max_drop is not None and not is_int8:
         raise typer.BadParameter("--max-drop is for --precision int8; leave it out")
-    opened = open_data(data, download=download) if data is not None else None
-    images = _held_out(opened) if opened else None
-    with messages().status("Exporting and comparing"):
-        int8 = _int8(artefact, opened, max_drop) if opened and is_int8 else None
-        made = make(artefact, to, out, images, opset=opset, int8=int8)
+    plan = plan_export(artefact, to, out, opset=opset, precision=precision)
+    with messages().status("Opening") as status:
+        opened = open_data(data, download=download) if data is not None else None
+        images = _held_out(opened, plan.manifest) if opened else None
+        int8 = _int8(plan, opened, max_drop) if opened and is_int8 else None
+        made = carry_out(plan, images, int8, lambda words: status.update(Text(words)))
     results().print(f"{made.path}: {made.words}; certificate: {made.certificate_path}")
 
 
-def _held_out(opened: "Data") -> "Images":
-    """Return the images of data that were held out of training, spread evenly over them where there are too many."""
+def _held_out(opened: "Data", manifest: "Manifest") -> "Images":
+    """Return the images that were held out of training, spread evenly over them where there are too many.
+
+    That two files answer alike can be seen on any images; where it cannot be told which were held out, it is all.
+    """
+    from resnext.cli.held_out import called, held_out, images_of
     from resnext.inference.export import Images
 
-    split = "test" if "test" in opened.splits else opened.selection
-    return Images(f"{opened.source}, {split}", _spread(opened.split(split), _MOST_COMPARED))
+    split = held_out(opened, manifest)
+    return Images(called(opened, split, manifest), _spread(images_of(opened, split), _MOST_COMPARED))
 
 
-def _int8(artefact: str, opened: "Data", max_drop: float | None) -> "Int8":
-    """Return what int8 needs: training images to calibrate on, and the score on the split that chooses."""
-    from resnext.artefact.weights import open_weights
-    from resnext.data.loader import evaluation_batches
+def _int8(plan: "Plan", opened: "Data", max_drop: float | None) -> "Int8":
+    """Return what int8 needs: training images to calibrate on, and the score on the split that chooses.
+
+    Raises `DataError` where those that score may have been trained on: what int8 costs does not show on them.
+    """
+    from resnext.cli.held_out import called, is_trusted
+    from resnext.data.dataset import DataError
+    from resnext.data.replayed import Replayed
     from resnext.data.views import under_classes
     from resnext.evaluation.evaluate import evaluate
     from resnext.imaging.transform import normalise
@@ -89,17 +103,25 @@ def _int8(artefact: str, opened: "Data", max_drop: float | None) -> "Int8":
     from resnext.inference.export import Int8
     from resnext.inference.quantise import MAX_DROP
 
-    manifest = open_weights(artefact).described()
-    known = under_classes(opened, manifest.class_names)
-    seen, chosen_on = manifest.preprocessing, known.split(known.selection)
+    if not is_trusted(opened, plan.manifest):
+        raise DataError(
+            f"--precision int8: {opened.source} is not what the artefact was trained on and has no splits of its own,"
+            " so that any of its images may have been trained on; put images that were not into val/ or test/"
+        )
+    seen, names = plan.manifest.preprocessing, plan.manifest.class_names
+    known = under_classes(opened, names)
+    batches = Replayed(known.split(known.selection), seen)
 
     def score(engine: Engine) -> float:
-        batches = evaluation_batches(chosen_on, seen)
-        scores = evaluate(lambda pixels: engine(normalise(pixels, seen)), batches, manifest.class_names)
+        scores = evaluate(lambda pixels: engine(normalise(pixels, seen)), batches, names)
         return 100 - scores.top1_error_percent
 
-    calibration = _spread(known.split("train"), _MOST_CALIBRATING)
-    return Int8(calibration, score, MAX_DROP if max_drop is None else max_drop)
+    return Int8(
+        _spread(known.split("train"), _MOST_CALIBRATING),
+        score,
+        MAX_DROP if max_drop is None else max_drop,
+        called(known, known.selection, plan.manifest),
+    )
 
 
 def _spread(dataset: "Dataset | Stream", most: int) -> "Iterator[Image.Image]":

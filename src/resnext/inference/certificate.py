@@ -51,7 +51,7 @@ class Certificate(Spec):
     """How an exported file compares with the artefact that it was made from, and by what that was found.
 
     `runtime` computed the file, whose parts have the SHA-256 in `files`; `artefact` is that of the weights. `int8` is
-    what that costs, where it is in that.
+    what that costs, where it is in that, and `scored_on` names the images that showed it.
     """
 
     format: Format
@@ -60,6 +60,7 @@ class Certificate(Spec):
     artefact: str
     agreement: Agreement
     int8: Cost | None = None
+    scored_on: str | None = None
     versions: dict[str, str]
     created: str
 

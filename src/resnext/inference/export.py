@@ -8,8 +8,7 @@ from hashlib import file_digest
 from importlib import import_module
 from importlib.metadata import version
 from itertools import islice
-from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -17,24 +16,20 @@ from PIL import Image
 from torch import Tensor
 
 from resnext.artefact.sealed import digest_of, write_atomically
-from resnext.artefact.weights import open_network
 from resnext.imaging.decode import ImageError
 from resnext.imaging.transform import normalise, stack
 from resnext.inference import samples
 from resnext.inference.certificate import Agreement, Certificate, Format, agreement
 from resnext.inference.classifier import Classifier, ImageInput
 from resnext.inference.engine import Engine
+from resnext.inference.export_plan import ExportError, Plan, folder_beside, move_together, plan_export
 from resnext.inference.exported import parts_of
-from resnext.inference.formats import FORMATS, Gate, Subject, Writer
-from resnext.inference.quantise import MAX_DROP, ROUNDING, Cost, DropError, Score
+from resnext.inference.formats import FORMATS, Gate, Subject
+from resnext.inference.quantise import MAX_DROP, ROUNDING, Cost, DropError, Score, Tell, untold
 from resnext.inference.torch_engine import TorchEngine
 
 _BATCH_SIZE = 16
 _MOST_IMAGES = 1000
-
-
-class ExportError(ValueError):
-    """An export that is asked for in a way that cannot be; the message says why."""
 
 
 class ParityError(ArithmeticError):
@@ -57,12 +52,13 @@ class Int8:
     """What int8 needs: images like those that the network will see, the first 300 of which count, and a gate.
 
     `score` takes an engine, from normalised images to logits, and returns its top-1 accuracy in percent on others; it
-    may fall by `max_drop` points.
+    may fall by `max_drop` points. `scored_on` names those for the certificate.
     """
 
     calibration: Iterable[ImageInput]
     score: Score
     max_drop: float = MAX_DROP
+    scored_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,45 +92,48 @@ def export(  # noqa: PLR0913 - the last two belong to one format each
     `EngineError` where a library is missing or has no such network; `ArtefactError` as `load` does; `OSError` where it
     cannot be written. Whatever was there before is there still, then.
     """
-    writer = _writer(to, opset, int8)
-    path = _path(str(weights), writer, out)
-    network, manifest = open_network(str(weights))
-    plain = Classifier(manifest, TorchEngine(network), torch.device("cpu"))
-    gate = None if int8 is None else Gate(_batches(plain, int8.calibration), int8.score, int8.max_drop)
-    subject = Subject(network, manifest, opset, gate)
+    plan = plan_export(weights, to, out, opset=opset, precision="fp32" if int8 is None else "int8")
+    return carry_out(plan, images, int8)
+
+
+def carry_out(plan: Plan, images: Images | None = None, int8: Int8 | None = None, tell: Tell = untold) -> Exported:
+    """Write what was planned, and keep it, as `export` does; `tell` is told what is being done.
+
+    Raises `ExportError` where `int8` is missing or not what was planned, and else as `export` does.
+    """
+    if (plan.precision == "int8") != (int8 is not None):
+        raise ExportError(f"precision = {plan.precision!r}: int8= is for 'int8', and needed there")
+    plain = Classifier(plan.manifest, TorchEngine(plan.network), torch.device("cpu"))
+    gate = None if int8 is None else Gate(_batches(plain, int8.calibration), int8.score, int8.max_drop, tell)
+    subject = Subject(plan.network, plan.manifest, plan.opset, gate)
     shown = images or Images(samples.NAME, samples.sample_images())
-    with _beside(path) as folder:
-        made = Path(folder) / path.name
-        cost = _written(writer, subject, made)
-        run = writer.run(subject, made)
+    with folder_beside(plan.path) as folder:
+        made = Path(folder) / plan.path.name
+        tell(f"Writing {plan.path.name}")
+        cost = _written(plan, subject, made)
+        run = FORMATS[plan.to].run(subject, made)
+        tell(f"Comparing on {shown.name}")
         found = agreement(plain.engine, run, _batches(plain, shown.images), shown.name)
+        if gate is not None:
+            tell("Scoring the file")
         if not (found.is_enough() if gate is None else _holds(gate, cost, cast(Engine, run))):
-            raise ParityError(f"{path} is not written: it does not answer as {weights} does: {found.words()}")
-        certificate = _certificate(to, subject, found, parts_of(made), cost)
-        beside = path.with_name(f"{path.name}.json")
-        beside.unlink(missing_ok=True)  # it is of what was there before
-        for part in parts_of(made):
-            part.replace(path.with_name(part.name))
-    write_atomically(beside, (certificate.model_dump_json(indent=1) + "\n").encode())
-    in_int8 = f"{cost.words()}; " if cost else ""
-    return Exported(path, beside, certificate, f"{in_int8}{found.words()}, as {certificate.runtime} computes it")
+            raise ParityError(f"{plan.path} is not written: it does not answer as {plan.weights} does: {found.words()}")
+        certificate = _certificate(plan.to, subject, found, parts_of(made), cost)
+        if int8 is not None:
+            certificate = certificate.replace(scored_on=int8.scored_on)
+        beside = made.with_name(f"{made.name}.json")
+        write_atomically(beside, (certificate.model_dump_json(indent=1) + "\n").encode())
+        move_together((*parts_of(made), beside), plan.path.parent)
+    on = f" on {int8.scored_on}" if int8 and int8.scored_on else ""
+    in_int8 = f"{cost.words()}{on}; " if cost else ""
+    words = f"{in_int8}{found.words()} on {shown.name}, as {certificate.runtime} computes it"
+    return Exported(plan.path, plan.path.with_name(beside.name), certificate, words)
 
 
-def _writer(to: Format, opset: int | None, int8: Int8 | None) -> Writer:
-    """Return what writes a format. Raises `ExportError` where there is none, or it takes no such argument."""
-    if to not in FORMATS:
-        raise ExportError(f"to = {to!r}: allowed are {', '.join(FORMATS)}")
-    if opset is not None and to != "onnx":
-        raise ExportError(f"opset = {opset}: {to} has none; leave it out, or export to onnx")
-    if int8 is not None and to != "openvino":
-        raise ExportError(f"int8 to {to}: OpenVINO alone computes in it here; export to openvino")
-    return FORMATS[to]
-
-
-def _written(writer: Writer, subject: Subject, path: Path) -> Cost | None:
+def _written(plan: Plan, subject: Subject, path: Path) -> Cost | None:
     """Write a file. Raises `ParityError` where int8 costs more than is allowed."""
     try:
-        return writer.write(subject, path)
+        return FORMATS[plan.to].write(subject, path)
     except DropError as error:
         raise ParityError(f"{path.name} is not written: {error}") from None
 
@@ -142,29 +141,6 @@ def _written(writer: Writer, subject: Subject, path: Path) -> Cost | None:
 def _holds(gate: Gate, cost: Cost | None, run: Engine) -> bool:
     """Tell whether int8 still scores as is allowed when its own runtime computes it from the file."""
     return cost is not None and cost.fp32_top1_percent - gate.score(run) <= gate.max_drop + ROUNDING
-
-
-def _path(weights: str, writer: Writer, out: str | Path | None) -> Path:
-    """Return where an export goes. Raises `ExportError` on a foreign suffix, or the weights' own path."""
-    source, ending = Path(weights).expanduser(), f".{writer.suffix.rpartition('.')[2]}"
-    if out is None:
-        if source.is_file():
-            return source.with_name(source.stem + writer.suffix)
-        return Path(PurePath(weights.rpartition(":")[2]).name + writer.suffix)
-    path = Path(out).expanduser()
-    if path.suffix.lower() != ending:
-        raise ExportError(f"out = {str(out)!r}: a file of this format ends in {ending}")
-    if path.exists() and source.exists() and path.samefile(source):
-        raise ExportError(f"out = {str(out)!r}: the artefact itself; give another file")
-    return path
-
-
-def _beside(path: Path) -> TemporaryDirectory[str]:
-    """Return a folder in which an export waits, on the disk on which it will lie. Raises `OSError`, a sentence."""
-    try:
-        return TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise OSError(f"{path} could not be written: {error.strerror}") from None
 
 
 def _batches(plain: Classifier, images: Iterable[ImageInput]) -> Iterator[Tensor]:

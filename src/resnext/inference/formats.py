@@ -17,10 +17,10 @@ from resnext.inference.chosen_forms import recall_forms
 from resnext.inference.engine import EngineName
 from resnext.inference.engines import Ready
 from resnext.inference.exported import MANIFEST, PRECISION, open_exported
-from resnext.inference.onnxruntime_engine import onnx_model
+from resnext.inference.onnxruntime_engine import check_onnx_is_written, onnx_model, onnxruntime_module
 from resnext.inference.openvino_engine import openvino_model, openvino_module
 from resnext.inference.peers import timm_network, torchvision_network
-from resnext.inference.quantise import Cost, Score, quantise
+from resnext.inference.quantise import Cost, Score, Tell, quantise, untold
 from resnext.inference.torch_program import SUFFIX, write_program
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture
@@ -32,12 +32,13 @@ Logits = Callable[[Tensor], Tensor]
 class Gate:
     """What int8 needs: batches of normalised images to calibrate on, a score, and how far it may fall.
 
-    They are those of `quantise`.
+    They are those of `quantise`, and so is `tell`.
     """
 
     calibration: Iterable[Tensor]
     score: Score
     max_drop: float
+    tell: Tell = untold
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,16 @@ class Writer:
     """A format: how its files are called, which package computes them, how they are written, and how computed.
 
     `write` puts a subject into a file of a path, and says what int8 costs if it is in that; `run` returns what computes
-    logits of that file.
+    logits of that file. Before that, `check_installed` raises `EngineError` where a package is missing, and
+    `check_network` where the format has no such network.
     """
 
     suffix: str
     runtime: str
     write: Callable[[Subject, Path], Cost | None]
     run: Callable[[Subject, Path], Logits]
+    check_installed: Callable[[], object] = lambda: None
+    check_network: Callable[[Architecture], object] = lambda _: None
 
 
 def _write_onnx(subject: Subject, path: Path) -> None:
@@ -85,7 +89,7 @@ def _write_openvino(subject: Subject, path: Path) -> Cost | None:
     if gate is None:
         model = openvino_model(_program(subject, "openvino"))
     else:
-        quantised = quantise(subject.ready(), gate.calibration, gate.score, gate.max_drop)
+        quantised = quantise(subject.ready(), gate.calibration, gate.score, gate.max_drop, gate.tell)
         model, cost = quantised.model, quantised.cost
     model.set_rt_info(subject.manifest.to_json(), [MANIFEST])
     model.set_rt_info("int8" if cost else "fp32", [PRECISION])
@@ -97,6 +101,11 @@ def _program(subject: Subject, engine: EngineName) -> ExportedProgram:
     """Return the network as a program, its layers in the forms that were measured to be fastest here for one image."""
     ready = subject.ready()
     return ready.program_in(recall_forms(ready.network, ready.example, engine, "fp32"))
+
+
+def _check_onnx() -> None:
+    check_onnx_is_written()
+    onnxruntime_module()
 
 
 def _run_exported(_: Subject, path: Path) -> Logits:
@@ -116,7 +125,6 @@ def _peer(naming: Naming, runtime: str, build: Callable[[Architecture], nn.Modul
     """Return the format of a library that has the network itself: weights under its names, loaded strictly."""
 
     def write(subject: Subject, path: Path) -> None:
-        build(subject.manifest.architecture)
         save_artefact(path, subject.network, subject.manifest, naming)
 
     def run(subject: Subject, path: Path) -> Logits:
@@ -124,12 +132,12 @@ def _peer(naming: Naming, runtime: str, build: Callable[[Architecture], nn.Modul
         theirs.load_state_dict(load_file(path), strict=True)
         return theirs
 
-    return Writer(f".{naming}.safetensors", runtime, write, run)
+    return Writer(f".{naming}.safetensors", runtime, write, run, check_network=build)
 
 
 FORMATS: Mapping[Format, Writer] = {
-    "onnx": Writer(".onnx", "onnxruntime", _write_onnx, _run_exported),
-    "openvino": Writer(".xml", "openvino", _write_openvino, _run_exported),
+    "onnx": Writer(".onnx", "onnxruntime", _write_onnx, _run_exported, _check_onnx),
+    "openvino": Writer(".xml", "openvino", _write_openvino, _run_exported, openvino_module),
     "torch": Writer(SUFFIX, "torch", _write_torch, _run_torch),
     "torchvision": _peer("torchvision", "torchvision", torchvision_network),
     "timm": _peer("timm", "timm", timm_network),

@@ -20,7 +20,7 @@ class OnnxRuntimeEngine:
     name: EngineName = "onnxruntime"
 
     def __init__(self, model: bytes, precision: FloatPrecision = "fp32") -> None:
-        runtime = _onnxruntime()
+        runtime = onnxruntime_module()
         if precision not in precisions_of(self.name):
             raise EngineError(f"precision = {precision!r}: ONNX Runtime computes in fp32 on a CPU; use engine 'torch'")
         self.precision: FloatPrecision = precision
@@ -57,12 +57,8 @@ def onnx_model(program: ExportedProgram, opset: int | None = None) -> Any:
 
     Raises `EngineError` where that is not installed, or where the opset cannot be written.
     """
-    try:
-        import onnxscript  # type: ignore[import-not-found, unused-ignore] # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        raise EngineError(f"onnxscript, which writes ONNX, is not installed; {_INSTALL}") from None
-    if opset is not None and opset not in OPSETS:
-        raise EngineError(f"opset = {opset}: torch writes ONNX in opsets {min(OPSETS)} to {max(OPSETS)}")
+    check_onnx_is_written()
+    check_opset(opset)
     names: dict[str, Any] = {"input_names": ["pixels"], "output_names": ["logits"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own internals
@@ -75,7 +71,22 @@ def onnx_model(program: ExportedProgram, opset: int | None = None) -> Any:
     return model
 
 
-def _onnxruntime() -> Any:
+def check_opset(opset: int | None) -> None:
+    """Raise `EngineError` on an opset in which torch writes no ONNX; None is torch's choice."""
+    if opset is not None and opset not in OPSETS:
+        raise EngineError(f"opset = {opset}: torch writes ONNX in opsets {min(OPSETS)} to {max(OPSETS)}")
+
+
+def check_onnx_is_written() -> None:
+    """Raise `EngineError` where what writes ONNX is not installed."""
+    try:
+        import onnxscript  # type: ignore[import-not-found, unused-ignore] # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        raise EngineError(f"onnxscript, which writes ONNX, is not installed; {_INSTALL}") from None
+
+
+def onnxruntime_module() -> Any:
+    """Return ONNX Runtime. Raises `EngineError` where it is not installed."""
     try:
         import onnxruntime  # type: ignore[import-untyped, unused-ignore] # noqa: PLC0415 - an extra
     except ImportError:
