@@ -25,7 +25,7 @@ from torch import Tensor
 from resnext.inference.benchmark import Row, Speed, measure
 from resnext.inference.choice import choose
 from resnext.inference.contest import Ratio, times_as_fast
-from resnext.inference.contestants import Contestant, Run, Subject, eager, peer, tuned
+from resnext.inference.contestants import Contestant, Run, Workload, eager, peer, tuned
 from resnext.inference.openvino_engine import openvino_module
 from resnext.model.device import processor
 from resnext.model.forms import build
@@ -43,15 +43,15 @@ GOALS: Mapping[str, Mapping[int, float]] = {
 }
 
 
-def auto(subject: Subject) -> Run:
+def auto(workload: Workload) -> Run:
     """Make the network on the engine that is quickest here."""
-    return partial(choose(subject.ready)[1], subject.example)
+    return partial(choose(workload.ready)[1], workload.example)
 
 
-def openvino_model(subject: Subject, batch_size: int) -> Any:
+def openvino_model(workload: Workload, batch_size: int) -> Any:
     """Convert torchvision's network for images of one size."""
-    shape = (batch_size, *subject.example.shape[1:])
-    network = peer("torchvision", subject.network)
+    shape = (batch_size, *workload.example.shape[1:])
+    network = peer("torchvision", workload.network)
     return openvino_module().convert_model(network, example_input=torch.rand(shape), input=[shape])
 
 
@@ -61,11 +61,11 @@ def openvino_settings(hint: str) -> dict[str, Any]:
     return {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
 
 
-def openvino_latency(subject: Subject) -> Run:
+def openvino_latency(workload: Workload) -> Run:
     """Run the batch whole, as one request."""
-    model = openvino_model(subject, len(subject.example))
+    model = openvino_model(workload, len(workload.example))
     request = openvino_module().compile_model(model, "CPU", openvino_settings("LATENCY")).create_infer_request()
-    images = subject.example.numpy()
+    images = workload.example.numpy()
 
     def run() -> Tensor:
         return torch.from_numpy(request.infer([images], share_inputs=True)[0])
@@ -73,13 +73,13 @@ def openvino_latency(subject: Subject) -> Run:
     return run
 
 
-def openvino_throughput(subject: Subject) -> Run:
+def openvino_throughput(workload: Workload) -> Run:
     """Run single images through a queue of as many requests as OpenVINO likes."""
     queue = openvino_module().AsyncInferQueue(
-        openvino_module().compile_model(openvino_model(subject, 1), "CPU", openvino_settings("THROUGHPUT"))
+        openvino_module().compile_model(openvino_model(workload, 1), "CPU", openvino_settings("THROUGHPUT"))
     )
-    images = subject.example.numpy()
-    logits = np.empty((len(images), subject.network.architecture.num_classes), dtype=np.float32)
+    images = workload.example.numpy()
+    logits = np.empty((len(images), workload.network.architecture.num_classes), dtype=np.float32)
 
     def keep(request: Any, number: int) -> None:
         logits[number] = request.get_output_tensor(0).data[0]
@@ -95,23 +95,23 @@ def openvino_throughput(subject: Subject) -> Run:
     return run
 
 
-def onnxruntime_session(subject: Subject) -> Run:
+def onnxruntime_session(workload: Workload) -> Run:
     """Export torchvision's network to ONNX and run it in a session."""
-    network = peer("torchvision", subject.network)
-    program = torch.onnx.export(network, (subject.example,), input_names=["images"], dynamo=True, verbose=False)
+    network = peer("torchvision", workload.network)
+    program = torch.onnx.export(network, (workload.example,), input_names=["images"], dynamo=True, verbose=False)
     assert program is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(
         program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    given = {"images": subject.example.numpy()}
+    given = {"images": workload.example.numpy()}
     return lambda: torch.from_numpy(session.run(None, given)[0])
 
 
 def contestants(batch_size: int) -> Iterator[Contestant]:
     """Name who takes part: the first is the reference, the last is ours."""
-    ways: list[tuple[str, str, Callable[[Subject], Run]]] = [
+    ways: list[tuple[str, str, Callable[[Workload], Run]]] = [
         ("torchvision", "eager", partial(eager, "torchvision")),
         ("torchvision", "channels_last, folded", partial(tuned, "torchvision", "torch", "fp32")),
         ("torchvision", "Inductor, frozen", partial(tuned, "torchvision", "compiled", "fp32")),
@@ -134,6 +134,7 @@ def ours_against(speed: Speed) -> dict[str, Ratio | float]:
         found[FROZEN] = _ratio(frozen[0], own)
     if by_hand := [row for row in rows if row.framework == "by hand"]:
         found[BY_HAND] = _ratio(min(by_hand, key=_latency), own)
+    assert own.figures.ceiling_fraction is not None
     return {**found, CEILING: own.figures.ceiling_fraction}
 
 
@@ -157,7 +158,8 @@ def page(measured: Mapping[int, tuple[Speed, str]], place: Mapping[str, Any]) ->
         yield from (_line(row) for row in speed.rows)
         [ceiling] = speed.ceilings
         limit = f"{ceiling.gflops_per_second:.0f} GFLOP/s ({ceiling.computed_by})"
-        yield f"\n{chosen[0].upper()}{chosen[1:]}. Ceiling: {limit}. {speed.num_rounds} rounds.\n"
+        copied = f"a large copy: {speed.copy_gbytes_per_second:.1f} GB/s"
+        yield f"\n{chosen[0].upper()}{chosen[1:]}. Ceiling: {limit}; {copied}. {speed.num_rounds} rounds.\n"
         yield "| `auto` against | found | goal |\n|---|---:|---:|"
         for name, ratio in ours_against(speed).items():
             yield f"| {name} | {_in_words(ratio)} | {GOALS[name].get(batch_size, '-')} |"
@@ -171,6 +173,7 @@ def _line(row: Row) -> str:
         return f"| {row.name} | {row.reason} | | | |"
     figures = row.figures
     times = f"{figures.latency_ms_p50:.1f} | {figures.latency_ms_p95:.1f} | {_in_words(figures.times_as_fast)}"
+    assert figures.ceiling_fraction is not None
     return f"| {row.name} | {times} | {100 * figures.ceiling_fraction:.0f} % |"
 
 
@@ -182,9 +185,9 @@ def at_batch(network: str, image_size: int, batch_size: int, num_rounds: int) ->
     """Measure one batch size, and say what `auto` chose."""
     made = build(network, generator=torch.Generator().manual_seed(0)).eval()
     images = torch.rand(batch_size, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    subject = Subject(made, images)
-    speed = measure(subject, tuple(contestants(batch_size)), num_rounds, with_memory=False, tell=_tell)
-    return speed, choose(subject.ready)[0].words().removesuffix(", measured earlier")
+    workload = Workload(made, images)
+    speed = measure(workload, tuple(contestants(batch_size)), num_rounds, with_memory=False, tell=_tell)
+    return speed, choose(workload.ready)[0].words().removesuffix(", measured earlier")
 
 
 def _tell(words: str) -> None:

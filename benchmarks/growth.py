@@ -26,7 +26,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from resnext.inference.choice import choose
 from resnext.inference.contest import Ratio, race, times_as_fast
-from resnext.inference.contestants import Run, Subject, answer, eager, tuned
+from resnext.inference.contestants import Run, Workload, answer, eager, tuned
 from resnext.inference.engine import EngineName
 from resnext.model.device import processor
 from resnext.model.forms import build
@@ -89,17 +89,17 @@ def named(depth: int, cardinality: int) -> str:
     )
 
 
-def entered(subject: Subject) -> tuple[EngineName, dict[str, Run]]:
+def entered(workload: Workload) -> tuple[EngineName, dict[str, Run]]:
     """Make all contestants, check their logits, and say which engine is ours."""
-    choice, quickest = choose(subject.ready)
+    choice, quickest = choose(workload.ready)
     runs: dict[str, Run] = {
-        EAGER: eager("torchvision", subject),
-        TUNED: tuned("torchvision", "torch", "fp32", subject),
-        OURS: partial(quickest, subject.example),
+        EAGER: eager("torchvision", workload),
+        TUNED: tuned("torchvision", "torch", "fp32", workload),
+        OURS: partial(quickest, workload.example),
     }
     if find_spec("timm"):
-        runs[TIMM] = eager("timm", subject)
-    expected = answer(subject.network, subject.example)
+        runs[TIMM] = eager("timm", workload)
+    expected = answer(workload.network, workload.example)
     for name, run in runs.items():
         error = float((run() - expected).norm() / expected.norm())
         assert error <= MOST_ERROR, f"{name} is off by {error}"
@@ -111,7 +111,7 @@ def measured(place: int, point: Point) -> Measured:
     torch.set_num_threads(point.num_threads)
     value = architecture(point.network)
     network = build(value, generator=torch.Generator().manual_seed(0)).eval()
-    engine, runs = entered(Subject(network, torch.rand(point.batch_size, 3, point.image_size, point.image_size)))
+    engine, runs = entered(Workload(network, torch.rand(point.batch_size, 3, point.image_size, point.image_size)))
     times = race(runs, ROUNDS)
     seconds = {name: sorted(each)[len(each) // 2] / 1000 for name, each in times.items()}
     found = Measured(

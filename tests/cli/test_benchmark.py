@@ -8,10 +8,8 @@ import torch
 
 import resnext
 from resnext.inference import contest
-from resnext.inference.apart import Footprint
 from resnext.inference.chosen_forms import recall_forms
 from resnext.inference.contest import Ratio
-from resnext.inference.contestants import contestants
 from resnext.inference.engine import EngineName
 from resnext.inference.engines import Ready, installed
 from resnext.inference.remembered import Memory, key_of
@@ -38,18 +36,6 @@ def restored_threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def in_torch(monkeypatch: pytest.MonkeyPatch, plain: dict[str, str], tmp_path: Path) -> list[str]:
-    """Leave the engines out that take seconds to make, and return the names of those that take part."""
-    entrants = [each for each in contestants() if each.engine in (None, "torch") and each.precision == "fp32"]
-    monkeypatch.setattr("resnext.cli.speed_table.contestants", lambda *, compiled: entrants)
-    monkeypatch.setattr("resnext.inference.ceiling.SIDE", 128)
-    for place in ("ceiling", "choice"):
-        monkeypatch.setattr(f"resnext.inference.{place}.installed", lambda _: ("torch",))
-    monkeypatch.setitem(plain, "XDG_CACHE_HOME", str(tmp_path))
-    return [each.name for each in entrants]
 
 
 def measured(cli: Cli, *arguments: str | Path) -> dict[str, Any]:
@@ -157,44 +143,21 @@ def test_a_network_without_groups_has_nothing_to_choose(cli: Cli) -> None:
     assert (shown.status, shown.out) == (0, "resnet11_1x4d has no grouped convolutions; there is nothing to choose\n")
 
 
-@pytest.mark.usefixtures("only_fp32", "in_torch")
-def test_without_forms_engines_and_peers_stand_in_one_table(cli: Cli) -> None:
-    shown = cli("benchmark", NETWORK, "--no-memory", "--image-size", "16")
-    assert (shown.status, shown.err) == (0, "")
-    lines = shown.out.splitlines()
-    assert lines[0] == f"{NETWORK}, 1 image of 16x16 at a time"
-    rows = [line.split("  ")[0] for line in lines if line.startswith("resnext ")]
-    assert rows == ["resnext eager", "resnext torch (auto)"]
-    assert any(line.startswith("ceiling fp32: ") and "matrices multiplied by torch" in line for line in lines)
-    peers = "torchvision eager fp32; torchvision channels_last, folded fp32"
-    assert any(line.startswith(f"left out: {peers}: torchvision has no network like this {NETWORK}") for line in lines)
-    assert "times as fast as resnext eager, within rounds; (auto): what engine auto takes" in lines
-    assert lines[-1] == "bf16: left out, this processor has no instructions for it"
-
-
-def test_the_table_is_json_and_a_picture_too(cli: Cli, artefact: Path, tmp_path: Path, in_torch: list[str]) -> None:
-    shown = cli("benchmark", artefact, "--json", "--no-memory", "--batch-size", "3", "--picture", tmp_path / "a.svg")
-    assert (shown.status, shown.err) == (0, "")
-    found = json.loads(shown.out)
-    assert (found["subject"], found["batch_size"], found["image_size"]) == (str(artefact), 3, 16)
-    assert {"torch", "torchvision"} <= found["versions"].keys()
-    rows = {f"{row['framework']} {row['setting']}": row for row in found["rows"]}
-    assert list(rows) == in_torch
-    assert rows["resnext torch"]["figures"]["images_per_second"] > 0
-    assert rows["torchvision eager"]["figures"] is None
-    drawn = (tmp_path / "a.svg").read_text()
-    assert "resnext torch (auto), fp32" in drawn
-    assert "torchvision" not in drawn
-
-
-@pytest.mark.usefixtures("in_torch")
-def test_memory_stands_in_the_last_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = Footprint(making_bytes=2_000_000, running_bytes=1_000_000)
-    monkeypatch.setattr("resnext.inference.benchmark.footprint", lambda *_: taken)
-    lines = cli("benchmark", NETWORK, "--image-size", "16").out.splitlines()
-    [row] = [line for line in lines if line.startswith("resnext eager")]
-    assert row.split()[-2:] == ["1", "2"]
-    assert any(line.startswith("MB: ") for line in lines)
+def test_a_file_that_cannot_be_a_row_is_refused_before_anything_is_measured(
+    cli: Cli, artefact: Path, tmp_path: Path
+) -> None:
+    made = resnext.export(artefact, "torch", tmp_path / "model.pt2").path
+    missing = tmp_path / "none.pt2"
+    for arguments, said in (
+        ((NETWORK, made), f"{made} holds {NETWORK} with 3 classes, not the subject's network, {NETWORK} with 10;"),
+        ((artefact, artefact), "only what resnext export made (.onnx, .xml, .pt2) may follow the subject"),
+        ((artefact, missing), f"no exported network at {missing}"),
+        ((missing,), f"no exported network at {missing}"),
+        ((made, "--forms"), "--forms times the layers of a name or of weights"),
+    ):
+        shown = cli("benchmark", *arguments)
+        assert (shown.status, shown.out) == (2, "")
+        assert said in shown.err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from resnext.inference import ceiling, contest
-from resnext.inference.ceiling import quickest_product
+from resnext.inference.ceiling import large_copy, quickest_product
 from resnext.inference.engine import FloatPrecision
 from resnext.inference.engines import installed
 
@@ -13,6 +13,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceiling, "SIDE", SIDE)
+    monkeypatch.setattr(ceiling, "_COPIED_BYTES", 4096)
     monkeypatch.setattr(contest, "_SAMPLE_MS", 0.01)
 
 
@@ -43,3 +44,9 @@ def test_the_quickest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = {"slow": lambda: repeated(2000), "quick": lambda: repeated(1), "slower": lambda: repeated(3000)}
     monkeypatch.setattr(ceiling, "_products", lambda _: runs)
     assert quickest_product("fp32").computed_by == "quick"
+
+
+def test_a_copy_counts_what_is_read_and_what_is_written() -> None:
+    copy = large_copy()
+    assert copy.num_bytes == 2 * 4096
+    assert copy.run().eq(1).sum() == 4096

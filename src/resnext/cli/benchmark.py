@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from resnext.inference.contestants import Contestant
     from resnext.model.network import Network
 
 _PICTURES = (".png", ".svg")
 
 
 def benchmark(
-    subject: Annotated[str, typer.Argument(help="A network's name, or weights: a file, hf:REPO, torchvision:WEIGHTS.")],
+    subject: Annotated[
+        str,
+        typer.Argument(help="A network's name, weights (a file, hf:REPO, torchvision:WEIGHTS), or an exported file."),
+    ],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="More exported files (.onnx, .xml, .pt2) of it, a row for each."),
+    ] = None,
     forms: Annotated[
         bool, typer.Option("--forms", help="Time each grouped convolution in all its equivalent forms instead.")
     ] = False,
@@ -48,19 +56,21 @@ def benchmark(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    network, own_size = _open(subject)
+    network, own_size, rows = _open(subject, files or [])
     size = image_size or own_size
     example = torch.rand(batch_size, network.architecture.input_channels, size, size)
     if forms:
+        if rows:
+            raise typer.BadParameter("--forms times the layers of a name or of weights; leave exported files out")
         from resnext.cli.layer_forms import Case, show_layer_forms
 
         show_layer_forms(Case(subject, network, example, engine or "torch"), as_json=as_json)
         return
     from resnext.cli.speed_table import Wanted, show_speed
-    from resnext.inference.contestants import Subject
+    from resnext.inference.contestants import Workload
 
-    wanted = Wanted(compiled=compiled, with_memory=memory, picture=picture, as_json=as_json)
-    show_speed(subject, Subject(network, example), wanted)
+    wanted = Wanted(files=rows, compiled=compiled, with_memory=memory, picture=picture, as_json=as_json)
+    show_speed(subject, Workload(network, example), wanted)
 
 
 def _check_options(*, forms: bool, compiled: bool, memory: bool, picture: Path | None) -> None:
@@ -75,8 +85,31 @@ def _check_options(*, forms: bool, compiled: bool, memory: bool, picture: Path |
         raise typer.BadParameter(f"--picture {picture}: there is no folder {picture.parent}")
 
 
-def _open(subject: str) -> "tuple[Network, int]":
-    """Return a network in evaluation mode, with initial weights where it is only named, and its image size."""
+def _open(subject: str, files: list[Path]) -> "tuple[Network, int, tuple[Contestant, ...]]":
+    """Return a network in evaluation mode, its image size, and exported files as contestants, the subject among them.
+
+    It has initial weights where the subject is a name, or an exported file, whose weights are its runtime's alone.
+    """
+    from resnext.inference.contestants import is_exported, open_file
+
+    for path in files:
+        if not is_exported(path):
+            raise typer.BadParameter(
+                f"{path}: only what resnext export made (.onnx, .xml, .pt2) may follow the subject"
+            )
+    if not is_exported(subject):
+        network, image_size, has_weights = _open_network(subject)
+        return network, image_size, tuple(_row(path, network, has_same_weights=has_weights) for path in files)
+    from resnext.model.forms import build
+
+    row, manifest = open_file(Path(subject), has_same_weights=False)
+    network = build(manifest.architecture).eval()
+    others = [_row(path, network, has_same_weights=False) for path in files]
+    return network, manifest.preprocessing.image_size, (row, *others)
+
+
+def _open_network(subject: str) -> "tuple[Network, int, bool]":
+    """Return a network, its image size, and whether it has the weights of a file."""
     from resnext.artefact.address import names_weights
     from resnext.spec.architecture import architecture
     from resnext.spec.complexity import DEFAULT_IMAGE_SIZE
@@ -85,8 +118,22 @@ def _open(subject: str) -> "tuple[Network, int]":
         from resnext.artefact.weights import open_network
 
         network, manifest = open_network(subject)
-        return network, manifest.preprocessing.image_size
+        return network, manifest.preprocessing.image_size, True
     from resnext.model.forms import build
 
     named = architecture(subject)
-    return build(named).eval(), DEFAULT_IMAGE_SIZE[named.stem]
+    return build(named).eval(), DEFAULT_IMAGE_SIZE[named.stem], False
+
+
+def _row(path: Path, network: "Network", *, has_same_weights: bool) -> "Contestant":
+    """Return an exported file of a network as a contestant; refuse one of another network."""
+    from resnext.inference.contestants import open_file
+
+    row, manifest = open_file(path, has_same_weights=has_same_weights)
+    held, shown = manifest.architecture, network.architecture
+    if held != shown:
+        raise typer.BadParameter(
+            f"{path} holds {held.name} with {held.num_classes} classes, not the subject's network, {shown.name} with"
+            f" {shown.num_classes}; measure it by itself"
+        )
+    return row

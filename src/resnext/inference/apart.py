@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from resnext.inference.contestants import Contestant, Subject
-from resnext.model.forms import build
+from resnext.inference.contestants import Contestant, Workload
+from resnext.model.forms import build, skeleton
 from resnext.spec.architecture import Architecture
 
 _NUM_CALLS = 3
@@ -32,8 +32,8 @@ class Footprint:
 def footprint(contestant: Contestant, architecture: Architecture, shape: tuple[int, ...]) -> Footprint | None:
     """Return the memory of a contestant, for batches of a shape (batch, channels, height, width).
 
-    It is made with initial weights, as values take no room, in a new Python, which has to be able to import the
-    function that makes it. None where the system does not tell, or where that fails.
+    It is made with initial weights, as values take no room, or of its file, in a new Python, which has to be able to
+    import the function that makes it. None where the system does not tell, or where that fails.
     """
     if not (_PROCESS / "clear_refs").exists():
         return None
@@ -49,11 +49,12 @@ def _measure(contestant: Contestant, architecture: Architecture, shape: tuple[in
     torch.set_num_threads(num_threads)
     before = _status_bytes("VmRSS")
     _forget_peak()
-    subject = Subject(build(architecture).eval(), torch.rand(shape))
-    run = contestant.make(subject)
+    network = skeleton(architecture) if contestant.file else build(architecture)
+    workload = Workload(network.eval(), torch.rand(shape))
+    run = contestant.make(workload)
     run()
     making = _status_bytes("VmHWM")
-    del subject
+    del network, workload
     gc.collect()
     _forget_peak()
     for _ in range(_NUM_CALLS):

@@ -4,20 +4,22 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import inf
 from statistics import median, quantiles
 
 from resnext.inference.apart import Footprint, footprint
-from resnext.inference.ceiling import Product, quickest_product
+from resnext.inference.ceiling import Copy, Product, large_copy, quickest_product
 from resnext.inference.choice import choose
 from resnext.inference.contest import Ratio, race_calls, times_as_fast
-from resnext.inference.contestants import Contestant, Run, Subject, answer
-from resnext.inference.engine import EngineError, EngineName, FloatPrecision
+from resnext.inference.contestants import Contestant, Run, Workload, answer
+from resnext.inference.engine import EngineError, EngineName, Precision
 from resnext.spec.complexity import complexity
 
 NUM_ROUNDS = 21
 
-# How far logits may be from the module's in fp32: the norm of the difference over the norm of the logits.
-TOLERANCES: Mapping[FloatPrecision, float] = {"fp32": 1e-4, "bf16": 5e-2}
+# How far logits may be from the module's in fp32: the norm of the difference over the norm of the logits. What int8
+# costs is told by a score on real images, which its export had to hold, so that there it is said and not judged.
+TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "bf16": 5e-2, "int8": inf}
 
 Tell = Callable[[str], object]
 
@@ -27,7 +29,8 @@ class Figures:
     """How fast a contestant was.
 
     Latencies are milliseconds an image, over all calls. `times_as_fast` compares with the reference within rounds, and
-    `ceiling_fraction` the arithmetic a second with that of the quickest product of matrices in the same precision.
+    `ceiling_fraction` the arithmetic a second with that of the quickest product of matrices in the same precision;
+    None in int8, for which none is measured.
     `rounds_ms` has the quickest call of each round, in milliseconds for the whole batch, so that any two contestants of
     one run can be compared by `times_as_fast`.
     """
@@ -36,7 +39,7 @@ class Figures:
     latency_ms_p95: float
     images_per_second: float
     times_as_fast: Ratio
-    ceiling_fraction: float
+    ceiling_fraction: float | None
     rounds_ms: tuple[float, ...]
 
 
@@ -44,13 +47,13 @@ class Figures:
 class Row:
     """A contestant with its figures, or with the reason why it has none.
 
-    `relative_error` is the norm of the difference of its logits from the module's over the norm of those. `is_auto`:
-    it is the engine that `auto` takes.
+    `relative_error` is the norm of the difference of its logits from the module's over the norm of those, where it has
+    the same weights. `is_auto`: it is the engine that `auto` takes.
     """
 
     framework: str
     setting: str
-    precision: FloatPrecision
+    precision: Precision
     figures: Figures | None = None
     reason: str | None = None
     relative_error: float | None = None
@@ -67,30 +70,34 @@ class Row:
 class Ceiling:
     """The quickest product of matrices in a precision, and what computed it; a multiply-accumulate counts as two."""
 
-    precision: FloatPrecision
+    precision: Precision
     computed_by: str
     gflops_per_second: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """A row for each contestant, which of them `times_as_fast` compares with, and the ceilings."""
+    """A row for each contestant, which of them `times_as_fast` compares with, and the ceilings.
+
+    `copy_gbytes_per_second` is what a large copy in memory reads and writes, in 1e9 bytes.
+    """
 
     rows: tuple[Row, ...]
     reference: Row
     ceilings: tuple[Ceiling, ...]
+    copy_gbytes_per_second: float
     num_rounds: int
 
 
 def measure(
-    subject: Subject,
+    workload: Workload,
     entrants: Sequence[Contestant],
     num_rounds: int = NUM_ROUNDS,
     *,
     with_memory: bool = True,
     tell: Tell = lambda _: None,
 ) -> Speed:
-    """Time contestants in turn, in the same rounds as the ceiling of each precision; the first is the reference.
+    """Time contestants in turn, in the same rounds as the ceilings; the first is the reference.
 
     Where the first cannot be had, the next that can is. One that fails, or whose logits are not the module's, gets a
     row that says so. Memory is measured before, in a process for each. `tell` is told what is being done.
@@ -99,16 +106,16 @@ def measure(
     rows: dict[Contestant, Row] = {}
     runs: dict[Contestant, Run] = {}
     for entrant in entrants:
-        rows[entrant], run = _enter(entrant, subject, tell)
+        rows[entrant], run = _enter(entrant, workload, tell)
         if run is not None:
             runs[entrant] = run
     if not runs:
         reasons = dict.fromkeys(str(row.reason) for row in rows.values())
         raise EngineError(f"nothing can be measured: {'; '.join(reasons)}")
     if with_memory:
-        rows |= {entrant: replace(rows[entrant], memory=_memory(entrant, subject, tell)) for entrant in runs}
-    autos = _autos(subject, runs, tell)
-    contest = _race(subject, runs, num_rounds, tell)
+        rows |= {entrant: replace(rows[entrant], memory=_memory(entrant, workload, tell)) for entrant in runs}
+    autos = _autos(workload, runs, tell)
+    contest = _race(workload, runs, num_rounds, tell)
     for entrant in runs:
         is_auto = (entrant.precision, entrant.engine) in autos
         rows[entrant] = replace(rows[entrant], figures=contest.figures(entrant), is_auto=is_auto)
@@ -116,87 +123,97 @@ def measure(
         rows=tuple(rows.values()),
         reference=rows[contest.reference],
         ceilings=tuple(map(contest.ceiling, contest.products)),
+        copy_gbytes_per_second=contest.copy_gbytes_per_second(),
         num_rounds=num_rounds,
     )
 
 
-def _enter(entrant: Contestant, subject: Subject, tell: Tell) -> tuple[Row, Run | None]:
-    """Make a contestant and compare its logits with the module's; without a run where that does not work."""
+def _enter(entrant: Contestant, workload: Workload, tell: Tell) -> tuple[Row, Run | None]:
+    """Make a contestant and compare its logits with the module's; return no run where that does not work."""
     tell(f"Making {entrant.name}, {entrant.precision}")
     row = Row(framework=entrant.framework, setting=entrant.setting, precision=entrant.precision)
     try:
-        run = entrant.make(subject)
+        run = entrant.make(workload)
         found = run().double()
     except Exception as error:  # whatever a library raises, the others are measured all the same
         return replace(row, reason=str(error).strip().partition("\n")[0] or type(error).__name__), None
-    expected = answer(subject.network, subject.example).double()
+    if not entrant.has_same_weights:
+        return row, run
+    expected = answer(workload.network, workload.example).double()
     off, most = float((found - expected).norm() / expected.norm()), TOLERANCES[entrant.precision]
     if not off <= most:
         return replace(row, reason=f"its logits differ from the module's by {off:.0e}, more than {most:.0e}"), None
     return replace(row, relative_error=off), run
 
 
-def _memory(entrant: Contestant, subject: Subject, tell: Tell) -> Footprint | None:
+def _memory(entrant: Contestant, workload: Workload, tell: Tell) -> Footprint | None:
     tell(f"Measuring the memory of {entrant.name}, {entrant.precision}")
-    return footprint(entrant, subject.network.architecture, tuple(subject.example.shape))
+    return footprint(entrant, workload.network.architecture, tuple(workload.example.shape))
 
 
-def _autos(
-    subject: Subject, entrants: Iterable[Contestant], tell: Tell
-) -> set[tuple[FloatPrecision, EngineName | None]]:
+def _autos(workload: Workload, entrants: Iterable[Contestant], tell: Tell) -> set[tuple[Precision, EngineName | None]]:
     """Return what `auto` takes in each precision in which one of our engines takes part."""
-    taken: set[tuple[FloatPrecision, EngineName | None]] = set()
+    taken: set[tuple[Precision, EngineName | None]] = set()
     for precision in dict.fromkeys(entrant.precision for entrant in entrants if entrant.engine is not None):
         tell(f"Choosing an engine, {precision}")
         with suppress(ValueError):
-            taken.add((precision, choose(subject.ready, precision)[0].engine))
+            taken.add((precision, choose(workload.ready, precision)[0].engine))
     return taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Contest:
-    """The milliseconds of every call of every contestant and product, round by round."""
+    """The milliseconds of every call of every contestant, product and copy, round by round."""
 
-    subject: Subject
+    workload: Workload
     reference: Contestant
-    products: Mapping[FloatPrecision, Product]
+    products: Mapping[Precision, Product]
+    copy: Copy
     times: Mapping[Hashable, list[list[float]]]
 
     def figures(self, entrant: Contestant) -> Figures:
         """Return how fast a contestant was."""
-        batch_size, _, _, image_size = self.subject.example.shape
+        batch_size, _, _, image_size = self.workload.example.shape
         calls = sorted(chain.from_iterable(self.times[entrant]))
-        product = self.products[entrant.precision]
-        macs = batch_size * complexity(self.subject.network.architecture, image_size).macs
+        macs = batch_size * complexity(self.workload.network.architecture, image_size).macs
         return Figures(
             latency_ms_p50=median(calls) / batch_size,
             latency_ms_p95=quantiles(calls, n=20, method="inclusive")[-1] / batch_size,
             images_per_second=1000 * batch_size / median(calls),
             times_as_fast=times_as_fast(self._quickest(self.reference), self._quickest(entrant)),
-            ceiling_fraction=macs / product.macs * self._ratio(product, entrant),
+            ceiling_fraction=self._share(macs, entrant),
             rounds_ms=tuple(self._quickest(entrant)),
         )
 
-    def ceiling(self, precision: FloatPrecision) -> Ceiling:
+    def ceiling(self, precision: Precision) -> Ceiling:
         """Return the ceiling of a precision."""
         product = self.products[precision]
         gflops_per_second = 2 * product.macs / median(self._quickest(product)) / 1e6
         return Ceiling(precision=precision, computed_by=product.computed_by, gflops_per_second=gflops_per_second)
 
-    def _ratio(self, product: Product, entrant: Contestant) -> float:
-        return times_as_fast(self._quickest(product), self._quickest(entrant)).median
+    def copy_gbytes_per_second(self) -> float:
+        """Return how fast memory was."""
+        return self.copy.num_bytes / median(self._quickest(self.copy)) / 1e6
+
+    def _share(self, macs: int, entrant: Contestant) -> float | None:
+        product = self.products.get(entrant.precision)
+        if product is None:
+            return None
+        return macs / product.macs * times_as_fast(self._quickest(product), self._quickest(entrant)).median
 
     def _quickest(self, name: Hashable) -> list[float]:
         return [min(calls) for calls in self.times[name]]
 
 
-def _race(subject: Subject, entered: Mapping[Contestant, Run], num_rounds: int, tell: Tell) -> _Contest:
-    products = {}
-    for precision in dict.fromkeys(entrant.precision for entrant in entered):
+def _race(workload: Workload, entered: Mapping[Contestant, Run], num_rounds: int, tell: Tell) -> _Contest:
+    products: dict[Precision, Product] = {}
+    for precision in dict.fromkeys(each.precision for each in entered if each.precision != "int8"):
         tell(f"Looking for the quickest product of matrices, {precision}")
         products[precision] = quickest_product(precision)
     tell(f"Timing {len(entered)} contestants in {num_rounds} rounds")
+    copy = large_copy()
     runs: dict[Hashable, Run] = {product: product.run for product in products.values()}
+    runs[copy] = copy.run
     runs.update(entered.items())
     times = race_calls(runs, num_rounds)
-    return _Contest(subject=subject, reference=next(iter(entered)), products=products, times=times)
+    return _Contest(workload=workload, reference=next(iter(entered)), products=products, copy=copy, times=times)

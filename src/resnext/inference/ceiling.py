@@ -1,7 +1,8 @@
-"""The ceiling of a machine: the quickest large product of matrices that anything installed here computes.
+"""The ceilings of a machine: the quickest large product of matrices that anything installed computes, and a large copy.
 
 No library is the quickest on every processor, so several compute the same product and the best counts: torch, and
-every engine, given the product as a 1x1 convolution.
+every engine, given the product as a 1x1 convolution. A copy shows how fast memory is, which layers with little
+arithmetic for what they read and write cannot pass.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from resnext.inference.engines import Ready, installed
 
 SIDE = 4096  # of the matrices; a product has SIDE ** 3 multiply-accumulates
 
+_COPIED_BYTES = 2**28  # more than a cache holds
 _MAP_WIDTH = 64
 _NUM_TRIALS = 2
 
@@ -30,6 +32,20 @@ class Product:
     computed_by: str
     run: Callable[[], Tensor]
     macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A copy in memory; calling `run` makes it once, with torch's threads. `num_bytes` are read and written."""
+
+    run: Callable[[], Tensor]
+    num_bytes: int
+
+
+def large_copy() -> Copy:
+    """Return a copy of 268 MB."""
+    source = torch.ones(_COPIED_BYTES, dtype=torch.uint8)  # pages of zeros may be all the same one
+    return Copy(run=partial(torch.empty_like(source).copy_, source), num_bytes=2 * _COPIED_BYTES)
 
 
 def quickest_product(precision: FloatPrecision) -> Product:

@@ -4,15 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from resnext.artefact.adapters import export_weights
-from resnext.inference.engine import EngineName, FloatPrecision, precisions_here
+from resnext.artefact.manifest import Manifest
+from resnext.inference.engine import EngineName, FloatPrecision, Precision, precisions_here
 from resnext.inference.engines import Ready
+from resnext.inference.exported import runtime_of
+from resnext.inference.load import load
 from resnext.inference.peers import timm_network, torchvision_network
+from resnext.inference.torch_program import is_program
 from resnext.model.network import Network
 
 Run = Callable[[], Tensor]
@@ -20,7 +25,7 @@ Library = Literal["resnext", "torchvision", "timm"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """What is measured: a network in evaluation mode, and a batch of its input on the CPU."""
 
     network: Network
@@ -36,15 +41,19 @@ class Subject:
 class Contestant:
     """A framework, or who else calls it, and a setting of it; `make` returns what computes the logits of a batch once.
 
-    `engine` is the one of ours that it is, where it is one. `make` is a function of a module, or a `partial` of one, so
-    that another process can be handed it. It raises `ValueError` where the contestant cannot be had.
+    `engine` is the one of ours that it is, where it is one, and `file` the exported one, which brings its own network;
+    `has_same_weights`, and so should have the same logits, or is of the same architecture alone. `make` is a function
+    of a module, or a `partial` of one, so that another process can be handed it. It raises `ValueError` where the
+    contestant cannot be had.
     """
 
     framework: str
     setting: str
-    precision: FloatPrecision
-    make: Callable[[Subject], Run]
+    precision: Precision
+    make: Callable[[Workload], Run]
     engine: EngineName | None = None
+    file: Path | None = None
+    has_same_weights: bool = True
 
     @property
     def name(self) -> str:
@@ -94,20 +103,47 @@ def _peer_on(library: Library, engine: EngineName, precision: FloatPrecision) ->
     )
 
 
-def ours(engine: EngineName, precision: FloatPrecision, subject: Subject) -> Run:
+def is_exported(name: str | Path) -> bool:
+    """Tell whether a path is written as one of a file that `open_file` takes."""
+    return runtime_of(name) is not None or is_program(name)
+
+
+def open_file(path: Path, *, has_same_weights: bool) -> tuple[Contestant, Manifest]:
+    """Return a file of ONNX, OpenVINO or torch.export, on its own runtime and in its own precision, and its manifest.
+
+    Raises `ArtefactError` and `EngineError` as `load` does.
+    """
+    opened = load(path, "cpu", batch_size=1)
+    contestant = Contestant(
+        framework="resnext",
+        setting=str(path),
+        precision=opened.engine.precision,
+        make=partial(exported, path),
+        file=path,
+        has_same_weights=has_same_weights,
+    )
+    return contestant, opened.manifest
+
+
+def exported(path: Path, workload: Workload) -> Run:
+    """Open an exported file, for batches of the workload's size."""
+    return partial(load(path, "cpu", batch_size=len(workload.example)).engine, workload.example)
+
+
+def ours(engine: EngineName, precision: FloatPrecision, workload: Workload) -> Run:
     """Make the network on one of our engines."""
-    return partial(subject.ready.engine(engine, precision), subject.example)
+    return partial(workload.ready.engine(engine, precision), workload.example)
 
 
-def eager(library: Library, subject: Subject) -> Run:
+def eager(library: Library, workload: Workload) -> Run:
     """Make a library's network, as it is."""
-    return partial(answer, peer(library, subject.network), subject.example)
+    return partial(answer, peer(library, workload.network), workload.example)
 
 
-def tuned(library: Library, engine: EngineName, precision: FloatPrecision, subject: Subject) -> Run:
+def tuned(library: Library, engine: EngineName, precision: FloatPrecision, workload: Workload) -> Run:
     """Make a library's network in torch, folded, channels_last, and compiled where the engine is that."""
-    ready = Ready(peer(library, subject.network), subject.example)
-    return partial(ready.engine(engine, precision), subject.example)
+    ready = Ready(peer(library, workload.network), workload.example)
+    return partial(ready.engine(engine, precision), workload.example)
 
 
 def peer(library: Library, network: Network) -> nn.Module:
