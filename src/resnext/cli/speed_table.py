@@ -13,10 +13,11 @@ import torch
 
 from resnext.artefact.sealed import write_atomically
 from resnext.cli.console import messages, results, table
-from resnext.inference.benchmark import Row, Speed, Tell, measure
+from resnext.inference.benchmark import Row, Speed, measure
 from resnext.inference.ceiling import SIDE
 from resnext.inference.contestants import Contestant, Workload, contestants
 from resnext.inference.engine import DTYPES, precisions_here
+from resnext.inference.telling import Tell, untold
 from resnext.model.device import processor
 from resnext.report.speed_figure import Bar, picture, speed_figure
 from resnext.training.provenance import versions
@@ -46,7 +47,7 @@ def show_speed(name: str, workload: Workload, wanted: Wanted) -> None:
     # A display that moves often would take time from what is timed.
     status = console.status("", refresh_per_second=1) if console.is_terminal else None
     with status or nullcontext():
-        tell: Tell = status.update if status else lambda _: None
+        tell: Tell = status.update if status else untold
         speed = measure(workload, entrants, with_memory=wanted.with_memory, tell=tell)
     title = f"{name}, {_batch(workload)}"
     if wanted.picture is not None:

@@ -1,6 +1,6 @@
 """How fast a network is on this machine: contestants beside a reference and the machine's ceiling, in one run."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,6 +13,7 @@ from resnext.inference.choice import choose
 from resnext.inference.contest import Ratio, race_calls, times_as_fast
 from resnext.inference.contestants import Contestant, Run, Workload, answer
 from resnext.inference.engine import EngineError, EngineName, Precision
+from resnext.inference.telling import Tell, untold
 from resnext.spec.complexity import complexity
 
 NUM_ROUNDS = 21
@@ -20,8 +21,6 @@ NUM_ROUNDS = 21
 # How far logits may be from the module's in fp32: the norm of the difference over the norm of the logits. What int8
 # costs is told by a score on real images, which its export had to hold, so that there it is said and not judged.
 TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "bf16": 5e-2, "int8": inf}
-
-Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def measure(
     num_rounds: int = NUM_ROUNDS,
     *,
     with_memory: bool = True,
-    tell: Tell = lambda _: None,
+    tell: Tell = untold,
 ) -> Speed:
     """Time contestants in turn, in the same rounds as the ceilings; the first is the reference.
 

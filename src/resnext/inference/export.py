@@ -25,7 +25,8 @@ from resnext.inference.engine import Engine
 from resnext.inference.export_plan import ExportError, Plan, folder_beside, move_together, plan_export
 from resnext.inference.exported import parts_of
 from resnext.inference.formats import FORMATS, Gate, Subject
-from resnext.inference.quantise import MAX_DROP, ROUNDING, Cost, DropError, Score, Tell, untold
+from resnext.inference.quantise import MAX_DROP, ROUNDING, Cost, DropError, Score
+from resnext.inference.telling import Tell, untold
 from resnext.inference.torch_engine import TorchEngine
 
 _BATCH_SIZE = 16

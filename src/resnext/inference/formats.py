@@ -20,7 +20,8 @@ from resnext.inference.exported import MANIFEST, PRECISION, open_exported
 from resnext.inference.onnxruntime_engine import check_onnx_is_written, onnx_model, onnxruntime_module
 from resnext.inference.openvino_engine import openvino_model, openvino_module
 from resnext.inference.peers import timm_network, torchvision_network
-from resnext.inference.quantise import Cost, Score, Tell, quantise, untold
+from resnext.inference.quantise import Cost, Score, quantise
+from resnext.inference.telling import Tell, untold
 from resnext.inference.torch_program import SUFFIX, write_program
 from resnext.model.network import Network
 from resnext.spec.architecture import Architecture

@@ -17,13 +17,13 @@ from resnext.inference.engines import Ready, check_device
 from resnext.inference.openvino_engine import OpenVINOEngine, openvino_model
 from resnext.inference.put_back import num_quantised_layers, put_back, quantisers
 from resnext.inference.telemetry import no_telemetry, quiet
+from resnext.inference.telling import Tell, untold
 from resnext.spec.value import Spec
 
 if TYPE_CHECKING:
     import openvino
 
 Score = Callable[[Engine], float]
-Tell = Callable[[str], object]
 
 MAX_DROP = 0.3
 ROUNDING = 1e-9
@@ -31,10 +31,6 @@ _MOST_IMAGES = 300
 _NUM_RANKING_IMAGES = 32
 _MOST_PUT_BACK = 1 / 3  # beyond that little of the speed is left
 _NUM_AXES, _ALL = 4, 100
-
-
-def untold(_: str) -> None:
-    """Take what would be told of the work that is being done, and say it to nobody."""
 
 
 class QuantisationError(EngineError):
