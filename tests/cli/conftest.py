@@ -48,8 +48,10 @@ _LAYOUT = ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE", "TTY_
 # What differs between two runs that learnt the same.
 _TIMES = ("time", "train_seconds", "images_per_second", "wall_seconds")
 
-# A process that is forked from one which has torch loaded begins at once; a new Python needs seconds.
+# A process that is forked from one which has torch loaded begins at once; a new Python needs seconds. The libraries of
+# the hub are not among what is loaded, since they read the environment when they are imported.
 _LOADED = ["resnext.cli.train", "resnext.cli.predict", "resnext.cli.progress", "resnext.training.run", "torch._dynamo"]
+_LOADED += ["resnext.artefact.push", "pandas", "pyarrow.parquet"]
 _FORKED = """
 import os, sys
 sys.argv = ["resnext", *arguments]

@@ -1,8 +1,6 @@
 import base64
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,8 +16,6 @@ import torch
 from resnext.artefact.store import load_artefact
 
 Cli = Callable[..., Any]
-
-SCRIPT = "import sys; sys.argv[0] = 'resnext'; from resnext.__main__ import main; main()"
 
 
 @dataclass
@@ -139,34 +135,24 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def start_asking(plain: dict[str, str], hub: Hub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start_asking(
+    start: Cli, plain: dict[str, str], hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Start the command line in a process of its own, whose hub is the one here."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-        own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_secret", **environment}
-        names = ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN")
-        kept = {name: value for name, value in plain.items() if name not in names}
-        command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        started.append(subprocess.Popen(command, env={**kept, **own}, **pipes))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        with process:
-            process.kill()
+    for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delitem(plain, name, raising=False)
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_secret"}
+    return lambda *arguments, **environment: start(*arguments, **{**own, **environment})
 
 
 @pytest.fixture
-def ask(start_asking: Callable[..., subprocess.Popen[str]]) -> Cli:
+def ask(start_asking: Callable[..., Any]) -> Cli:
     """Run the command line in a process of its own, and return its status and what it says."""
 
     def run(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
-        process = start_asking(*arguments, **environment)
-        out, err = process.communicate()
-        assert "Traceback" not in err, err
-        return process.returncode, out, err
+        shown = start_asking(*arguments, **environment).wait()
+        assert "Traceback" not in shown.err, shown.err
+        return shown.status, shown.out, shown.err
 
     return run
 
@@ -249,7 +235,7 @@ def test_a_card_on_the_hub_that_was_edited_by_hand_stays(ask: Cli, hub: Hub, art
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_the_first_of_two_processes_has_fetched_the_weights_before_the_other_asks(
-    start_asking: Callable[..., subprocess.Popen[str]], hub: Hub, artefact: Path, photos: Path, command: str
+    start_asking: Callable[..., Any], hub: Hub, artefact: Path, photos: Path, command: str
 ) -> None:
     names = ("someone/first", "someone/second")
     hub.repositories |= {name: {"model.safetensors": artefact.read_bytes()} for name in names}
@@ -261,8 +247,8 @@ def test_the_first_of_two_processes_has_fetched_the_weights_before_the_other_ask
         start_asking(command, f"hf:{name}", photos, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
         for rank, name in enumerate(names)
     ]
-    said = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    shown = [process.wait(120) for process in processes]
+    assert [each.status for each in shown] == [0, 0], shown
     asked = [name for name in hub.asked if name in names]
     assert set(asked) == set(names)
     assert asked == sorted(asked)
