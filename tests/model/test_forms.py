@@ -29,7 +29,7 @@ COUNTER = "stages.0.0.{}.num_batches_tracked"
 def nets(draw: st.DrawFn) -> Architecture:
     return Architecture(
         stage_depths=draw(st.sampled_from([(1,), (1, 1), (2, 1), (1, 1, 1)])),
-        cardinality=draw(st.sampled_from([1, 2, 3, 8, 32, 64])),
+        cardinality=draw(st.sampled_from([1, 2, 3, 8])),  # many paths take long: they are examples by name
         base_width=draw(st.integers(1, 2)),
         base_channels=draw(st.integers(2, 4)),
         stem=draw(st.sampled_from(["imagenet", "cifar"])),
@@ -109,6 +109,8 @@ def test_any_two_forms_compute_and_learn_the_same_in_float64(
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @settings(max_examples=15)
 @given(value=nets(), pair=st.sampled_from(PAIRS), seed=st.integers(0, 1_000))
+@example(value=SMALL.replace(cardinality=64), pair=("grouped", "aggregated"), seed=0)
+@example(value=SMALL.replace(cardinality=32), pair=("aggregated", "concatenated"), seed=0)
 def test_any_two_forms_compute_the_same_in_float32(
     *,
     shortcut: Any,
@@ -126,6 +128,7 @@ def test_any_two_forms_compute_the_same_in_float32(
     assert relative_error(converted.train()(images), network.train()(images)) <= 1e-4
 
 
+@example(value=SMALL.replace(cardinality=32), chain=["aggregated", "grouped", "concatenated"], seed=0)
 @given(value=nets(), chain=st.lists(st.sampled_from(FORMS), min_size=2, max_size=5), seed=st.integers(0, 1_000))
 def test_any_chain_of_conversions_comes_back_bit_for_bit(
     value: Architecture, chain: list[Any], seed: int, randomised: Callable[..., None]
