@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,22 @@ def weights(tmp_path_factory: pytest.TempPathFactory, randomised: Callable[..., 
     return path
 
 
+@pytest.fixture(scope="module")
+def exported(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Exported]:
+    """Export to a format, into a folder of its own, once however often it is asked for."""
+
+    @cache
+    def export(to: Format) -> Exported:
+        requires(to)
+        return resnext.export(weights, to, tmp_path_factory.mktemp("made") / f"m{FORMATS[to].suffix}")
+
+    return export
+
+
 @pytest.fixture(scope="module", params=FORMATS)
-def made(weights: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Exported:
-    """Export to each format, each into a folder of its own."""
-    requires(request.param)
-    return resnext.export(weights, request.param, tmp_path_factory.mktemp("made") / f"m{FORMATS[request.param].suffix}")
+def made(exported: Callable[[Format], Exported], request: pytest.FixtureRequest) -> Exported:
+    """Return an export to each format."""
+    return exported(request.param)
 
 
 def test_an_export_answers_as_the_artefact_does_and_says_so(weights: Path, made: Exported) -> None:
@@ -99,9 +111,10 @@ def test_no_export_names_places_on_the_makers_machine(made: Exported) -> None:
         assert home not in made.path.with_name(name).read_bytes()
 
 
-def test_a_stranger_reads_onnx_without_this_package_and_without_torch(weights: Path, tmp_path: Path) -> None:
-    requires("onnx")
-    made = resnext.export(weights, "onnx", tmp_path / "model.onnx")
+def test_a_stranger_reads_onnx_without_this_package_and_without_torch(
+    weights: Path, exported: Callable[[Format], Exported], tmp_path: Path
+) -> None:
+    made = exported("onnx")
     picture = tmp_path / "picture.png"
     next(sample_images()).save(picture)
     command = [sys.executable, "-I", "-c", STRANGER, str(made.path), str(picture)]
@@ -109,8 +122,8 @@ def test_a_stranger_reads_onnx_without_this_package_and_without_torch(weights: P
     assert done.stdout.strip() == resnext.load(weights, device="cpu").predict(picture)[0].label
 
 
-def test_torchvision_loads_its_export_strictly(weights: Path, tmp_path: Path) -> None:
-    made = resnext.export(weights, "torchvision", tmp_path / "model.safetensors")
+def test_torchvision_loads_its_export_strictly(weights: Path, exported: Callable[[Format], Exported]) -> None:
+    made = exported("torchvision")
     theirs = ResNet(Bottleneck, [1, 1, 1, 1], num_classes=len(CLASSES), groups=2, width_per_group=4).eval()
     theirs.load_state_dict(load_file(made.path), strict=True)
     images = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
@@ -200,11 +213,11 @@ def is_precise(engine: Engine) -> float:
     return 90.0 if engine.precision == "fp32" else 50.0
 
 
-def test_int8_that_holds_is_kept_with_what_it_costs_and_is_loaded_as_int8(weights: Path, tmp_path: Path) -> None:
+def test_int8_that_holds_is_kept_with_what_it_costs_and_is_loaded_as_int8(artefact: Path, tmp_path: Path) -> None:
     for package in ("openvino", "nncf"):
         pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
     int8 = Int8(list(sample_images())[:8], lambda _: 90.0)
-    made = resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
+    made = resnext.export(artefact, "openvino", tmp_path / "model.xml", int8=int8)
     cost = made.certificate.int8
     assert cost is not None
     assert (cost.fp32_top1_percent, cost.int8_top1_percent, cost.num_put_back) == (90, 90, 0)
@@ -219,22 +232,22 @@ def test_int8_that_holds_is_kept_with_what_it_costs_and_is_loaded_as_int8(weight
             resnext.load(made.path, precision=precision)
 
 
-def test_int8_that_costs_too_much_is_not_kept(weights: Path, tmp_path: Path) -> None:
+def test_int8_that_costs_too_much_is_not_kept(artefact: Path, tmp_path: Path) -> None:
     for package in ("openvino", "nncf"):
         pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
     int8 = Int8(list(sample_images())[:4], is_precise, max_drop=1.0)
     with pytest.raises(ParityError, match=r"^model\.xml is not written: max_drop = 1 points: top-1 50\.00 % in int8"):
-        resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
+        resnext.export(artefact, "openvino", tmp_path / "model.xml", int8=int8)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_int8_that_holds_in_memory_alone_is_not_kept(weights: Path, tmp_path: Path) -> None:
+def test_int8_that_holds_in_memory_alone_is_not_kept(artefact: Path, tmp_path: Path) -> None:
     for package in ("openvino", "nncf"):
         pytest.importorskip(package, reason=f"{package}, an extra, is not installed")
     scores = iter((90.0, 90.0, 50.0))  # fp32, int8 in memory, int8 of the file
     int8 = Int8(list(sample_images())[:4], lambda _: next(scores))
     with pytest.raises(ParityError, match=r"model\.xml is not written: it does not answer as"):
-        resnext.export(weights, "openvino", tmp_path / "model.xml", int8=int8)
+        resnext.export(artefact, "openvino", tmp_path / "model.xml", int8=int8)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -30,9 +31,20 @@ def suffix(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(artefact: Path, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export a network to each format that is read back."""
-    return resnext.export(artefact, FORMATS[suffix], tmp_path_factory.mktemp("whole") / f"model{suffix}").path  # type: ignore[arg-type]
+def exported(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Export a network by a suffix, once however often it is asked for."""
+
+    @cache
+    def export(suffix: str) -> Path:
+        return resnext.export(artefact, FORMATS[suffix], tmp_path_factory.mktemp("whole") / f"model{suffix}").path  # type: ignore[arg-type]
+
+    return export
+
+
+@pytest.fixture(scope="module")
+def whole(exported: Callable[[str], Path], suffix: str) -> Path:
+    """Return an export to each format that is read back."""
+    return exported(suffix)
 
 
 @pytest.fixture
