@@ -33,7 +33,13 @@ LIBRARIES: list[Any] = [
 
 
 def make(library: str, name: str) -> nn.Module:
-    network: nn.Module = getattr(torchvision.models, name)() if library == "torchvision" else timm.create_model(name)
+    """Make a network whose convolutions have plain random weights: to draw those of the library takes longer."""
+    with torch.device("meta"):
+        made: nn.Module = getattr(torchvision.models, name)() if library == "torchvision" else timm.create_model(name)
+    network = made.to_empty(device="cpu")
+    for parameter in network.parameters():
+        bound = (3 / parameter[0].numel()) ** 0.5
+        parameter.uniform_(-bound, bound)
     return network.eval()
 
 
