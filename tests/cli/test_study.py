@@ -112,7 +112,7 @@ def test_a_study_that_is_killed_at_any_moment_repeats_and_loses_nothing(start, s
     moments = random.Random(0)
     for _ in range(6):
         started = start(*arguments)
-        time.sleep(moments.uniform(0.5, 3.0))
+        time.sleep(moments.uniform(0.2, 1.5))
         started.kill()
     ended = cli(*arguments)
     assert ended.status == 0, ended.err
