@@ -25,7 +25,7 @@ demo: $(VENV)/core.stamp
 	$(BIN)/resnext predict $(RUN)/best.safetensors $(RUN)-images --top 3
 
 test: $(VENV)/dev.stamp
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+	$(BIN)/pytest --numprocesses auto
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
