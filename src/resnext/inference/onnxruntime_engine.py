@@ -47,8 +47,9 @@ class OnnxRuntimeEngine:
             [logits] = self._session.run(None, {self._input.name: pixels.contiguous().numpy()})
             return torch.from_numpy(logits)
         except Exception as error:  # its own types of error share no base
+            taken = ", ".join(str(size) if isinstance(size, int) else "any" for size in self._input.shape)
             raise EngineError(
-                f"images of shape {tuple(pixels.shape)}: this model takes {tuple(self._input.shape)} ({_said(error)})"
+                f"images of shape {tuple(pixels.shape)}: this model takes ({taken}) ({_said(error)})"
             ) from None
 
 
